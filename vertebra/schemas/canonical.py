@@ -14,8 +14,8 @@ from typing import NewType, TypeAlias
 Digest = NewType("Digest", str)
 """`sha256:` and 64 hex digits."""
 
-Canonical: TypeAlias = str | int | bool | None | Sequence["Canonical"] | Mapping[str, "Canonical"]
-Json: TypeAlias = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+Canonical: TypeAlias = str | int | bool | Sequence["Canonical"] | Mapping[str, "Canonical"] | None
+Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 """A value of a user, as the strict JSON reader gives it."""
 
 _SAFE = 2**53
