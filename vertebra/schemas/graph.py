@@ -1,0 +1,213 @@
+"""What runs: a checked, lowered, immutable graph. Its canonical bytes have one digest, which a run pins for good.
+
+Floats and literals of the author are kept as their JSON text, so that the bytes are canonical.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+from vertebra.schemas.canonical import Canonical, Digest, canonical_bytes, digest_of
+from vertebra.schemas.record import Recorded
+
+ENGINE = 1
+"""The newest revision of the rules of `advance`; a graph names the one that it was published for."""
+END = "end"
+"""The target of a final edge."""
+
+NodeType = Literal["llm", "agent", "tool", "rules", "human"]
+Effect = Literal["pure", "idempotent", "keyed", "compensable", "irreversible"]
+Permission = Literal["execute_tools", "read_memory", "write_memory", "attach_agent", "persist_data"]
+Breach = Literal["reject", "pause", "abort"]
+Reducer = Literal["replace", "append", "merge", "sum", "max"]
+
+
+class Value(Recorded):
+    """Where a value comes from: exactly one of a path (`input.x`, `state.x`, `error.x`, `node.field`) or JSON text."""
+
+    path: str | None = None
+    json_text: str | None = None
+    required: bool = True
+    """A required value that is absent blocks its reader by name; an optional one is left out."""
+
+
+class Condition(Recorded):
+    """A CEL expression, compiled once against declared types."""
+
+    source: str
+    """The evaluation source: plain maps, telemetry lowered to settled names such as `sum_tokens`."""
+    reads: tuple[str, ...] = ()
+    """The dotted paths that it may read; absent ones are left out of the facts."""
+    telemetry: tuple[str, ...] = ()
+    """Names given by the ledger, such as `sum_tokens`; guardrails and policy rules only."""
+    text: str
+    """What the author wrote, for messages and pages."""
+
+
+class Channel(Recorded):
+    type_json: str
+    """The field's type (schemas.fields), as JSON text."""
+    reduce: Reducer = "replace"
+    default_json: str | None = None
+
+
+class Budget(Recorded):
+    microusd: int | None = None
+    tokens: int | None = None
+    on_breach: Breach = "reject"
+
+
+class Spine(Recorded):
+    """The security boundary of a run: what its root context may be granted."""
+
+    permissions: tuple[Permission, ...] = ()
+    tools: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """`provider/model`; by default exactly those that the agents name."""
+    expires_in_s: int | None = None
+    """None is an explicit `never`."""
+    budget: Budget | None = None
+
+
+class Model(Recorded):
+    provider: str
+    model: str
+    temperature_text: str | None = None
+    max_output_tokens: int = 2048
+    endpoint: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class Agent(Recorded):
+    type: Literal["llm", "agent"]
+    role: str = ""
+    model: Model
+    prompt: str
+    """`name@version`."""
+    prompt_digest: Digest
+    tools: tuple[str, ...] = ()
+    max_turns: int = 20
+
+
+class Retry(Recorded):
+    max_attempts: int = 3
+    backoff_ms: int = 2000
+    factor: int = 2
+    max_ms: int = 60_000
+
+
+class Approval(Recorded):
+    """Who decides, and when. `never` holds the author's reason for asking nobody."""
+
+    never: str | None = None
+    when: Condition | None = None
+    """None asks always."""
+    assign: tuple[str, ...] = ()
+    backup: tuple[str, ...] = ()
+    escalate_after_s: int | None = None
+    remind_s: tuple[int, ...] = ()
+    expires_in_s: int = 7 * 86400
+
+
+class Rule(Recorded):
+    when: Condition
+    then: dict[str, Value]
+
+
+class Node(Recorded):
+    id: str
+    type: NodeType
+    agent: str | None = None
+    tool: str | None = None
+    effect: Effect | None = None
+    """The effect class of a `tool` node's tool."""
+    values: dict[str, Value] = {}
+    """`input` of `llm` and `agent`, `args` of `tool`, `show` of `human`."""
+    write: dict[str, Value] = {}
+    """Channel to a path inside the node's own result (`path` without the node's name) or a literal; on success only."""
+    on_error: str | None = None
+    retry: Retry = Retry()
+    timeout_s: int = 30
+    deadline_s: int = 3600
+    max_visits: int | None = None
+    approval: Approval | None = None
+    rules: tuple[Rule, ...] = ()
+    default: dict[str, Value] | None = None
+    form_json: str | None = None
+    """The schema of a `human` node's answer, as JSON text of schemas.fields."""
+    facts: tuple[str, ...] = ()
+    """The dotted paths that approval and guardrail expressions on this node read; sent with each call."""
+
+
+class Edge(Recorded):
+    to: tuple[str, ...]
+    when: Condition | None = None
+    otherwise: bool = False
+
+
+class Route(Recorded):
+    """What comes after a node. `all`: one plain edge, or a fork; `first`: the first true edge; `every`: all true ones."""
+
+    take: Literal["all", "first", "every"]
+    edges: tuple[Edge, ...]
+
+
+class Join(Recorded):
+    """Where branches meet."""
+
+    sources: tuple[str, ...]
+    need: Literal["all"] = "all"
+    fork: str | None
+    """The node whose fork made the branches: the nearest common dominator of the sources; None if they are alternatives."""
+    upstream: tuple[str, ...]
+    """Every node from which this join can be reached: a live branch at one of these is still waited for."""
+
+
+class Guardrail(Recorded):
+    id: str
+    on: str
+    """A node id or `*`."""
+    at: Literal["before", "after"]
+    when: Condition
+    action: Breach
+
+
+class CompiledGraph(Recorded):
+    """A published graph as a run pins it."""
+
+    v: int = 1
+    engine: int = ENGINE
+    name: str
+    version: str
+    principal: str | None = None
+    input_json: str
+    """The fields of the input (schemas.fields), as JSON text."""
+    output_json: str
+    output: dict[str, Value] = {}
+    state: dict[str, Channel] = {}
+    spine: Spine = Spine()
+    agents: dict[str, Agent] = {}
+    nodes: dict[str, Node]
+    start: str
+    routes: dict[str, Route]
+    joins: dict[str, Join] = {}
+    guardrails: tuple[Guardrail, ...] = ()
+    prompts: dict[str, Digest] = {}
+    tools: dict[str, Digest] = {}
+    """Tool name to its pin, the digest of its definition."""
+    prices: Digest | None = None
+    """The digest of the price rows that this graph's models use."""
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The bytes that are stored, hashed and given to every run."""
+        plain: Canonical = self.model_dump(mode="json", exclude_defaults=False)
+        return canonical_bytes(plain)
+
+    @cached_property
+    def digest(self) -> Digest:
+        return digest_of(self.canonical)

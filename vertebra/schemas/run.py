@@ -1,0 +1,140 @@
+"""The values that start, admit, park and end a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import JsonValue
+
+from vertebra.schemas.call import ArtifactRef, CallError, Note
+from vertebra.schemas.record import Recorded
+
+RunState = Literal["running", "awaiting_human", "blocked", "over_budget"]
+RunEnd = Literal["completed", "aborted", "cancelled", "timed_out", "terminated", "failed"]
+
+
+class MarkedStart(Recorded):
+    """The marked form of a workflow's argument; anything else is the input itself."""
+
+    vertebra: int
+    version: str | None = None
+    input: str | None = None
+    """The input's JSON text, as it was signed."""
+    ticket: JsonValue = None
+    resume: str | None = None
+    """The id of the `resume` command that this start carries out."""
+    snapshot: JsonValue = None
+    """A continued run's state, or a reference to it; counts only in an execution that continues another of the chain."""
+
+
+class Admission(Recorded):
+    """What `admit` recorded: everything that a run may look at."""
+
+    v: int = 1
+    run: str
+    tenant: str
+    graph: str
+    """The canonical bytes of the CompiledGraph, as text."""
+    graph_digest: str
+    input: JsonValue
+    epoch: int = 0
+    contexts: dict[str, str]
+    """Agent name to context id; the spine's own under the empty name."""
+
+
+class Ask(Recorded):
+    """One open wait, as `load` is asked about it."""
+
+    ref: str
+    """The approval's id, or for a blocked node `node#visit`; for money and time the call's id."""
+    kind: Literal["approval", "top_up", "renewal", "blocked"]
+    node: str
+    visit: int
+    activity_id: str | None = None
+    error: CallError | None = None
+
+
+class LoadInput(Recorded):
+    v: int = 1
+    asks: tuple[Ask, ...]
+    state: str
+    notes: tuple[Note, ...] = ()
+
+
+class Answer(Recorded):
+    """The standing answer of one wait. For `edit` and `override`, `arguments` holds what the person wrote."""
+
+    ref: str
+    verb: Literal["approve", "edit", "deny", "expired", "top_up", "renew", "retry", "skip", "override"]
+    by: str | None = None
+    reason: str | None = None
+    arguments: JsonValue = None
+
+
+class Loaded(Recorded):
+    """What `load` found. `ended` is a signed abort or cancel of this run."""
+
+    v: int = 1
+    answers: tuple[Answer, ...] = ()
+    ended: Literal["abort", "cancel"] | None = None
+    ended_by: str | None = None
+    reviewers: tuple[str, ...] = ()
+    due: int | None = None
+    """Seconds since 1970: the earliest expiry of an open approval."""
+
+
+class DecideRequest(Recorded):
+    key: str
+    source: str
+    facts: dict[str, JsonValue]
+
+
+class DecideInput(Recorded):
+    v: int = 1
+    requests: tuple[DecideRequest, ...]
+
+
+class DecideAnswer(Recorded):
+    """`value` is None when the condition failed; then `error` says why."""
+
+    key: str
+    value: bool | None = None
+    error: str | None = None
+
+
+class DecideOutput(Recorded):
+    v: int = 1
+    answers: tuple[DecideAnswer, ...]
+
+
+class OpenApprovalInput(Recorded):
+    v: int = 1
+    node: str
+    visit: int
+    round: int
+    show: dict[str, JsonValue]
+
+
+class OpenedApproval(Recorded):
+    v: int = 1
+    id: str
+    until: int | None = None
+
+
+class CloseInput(Recorded):
+    v: int = 1
+    end: RunEnd
+    output: JsonValue = None
+    ref: ArtifactRef | None = None
+    error: CallError | None = None
+    by: str | None = None
+    notes: tuple[Note, ...] = ()
+
+
+class Outcome(Recorded):
+    """What a finished workflow returns to whoever waits for it."""
+
+    run: str
+    state: RunEnd
+    output: JsonValue = None
+    error: CallError | None = None
