@@ -42,7 +42,7 @@ class Message(Recorded):
 
 
 class Note(Recorded):
-    """An envelope that no call of its own writes: routing (`plan`), rules and human nodes. Travels with the next call."""
+    """An envelope that no call of its own writes (routing, rules, human nodes). It travels with the next call."""
 
     node: str
     visit: int

@@ -150,7 +150,7 @@ class Edge(Recorded):
 
 
 class Route(Recorded):
-    """What comes after a node. `all`: one plain edge, or a fork; `first`: the first true edge; `every`: all true ones."""
+    """What comes after a node. `all`: a plain edge or a fork; `first`: the first true edge; `every`: all true ones."""
 
     take: Literal["all", "first", "every"]
     edges: tuple[Edge, ...]
@@ -162,7 +162,7 @@ class Join(Recorded):
     sources: tuple[str, ...]
     need: Literal["all"] = "all"
     fork: str | None
-    """The node whose fork made the branches: the nearest common dominator of the sources; None if they are alternatives."""
+    """The node whose fork made the branches: the sources' nearest common dominator; None if they are alternatives."""
     upstream: tuple[str, ...]
     """Every node from which this join can be reached: a live branch at one of these is still waited for."""
 

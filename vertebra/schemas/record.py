@@ -1,4 +1,4 @@
-"""How values are read back: recorded ones ignore fields of a newer release, authored ones refuse what they do not know."""
+"""How values are read back: recorded ones ignore a newer release's fields, authored ones refuse unknown fields."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class MarkedStart(Recorded):
     resume: str | None = None
     """The id of the `resume` command that this start carries out."""
     snapshot: JsonValue = None
-    """A continued run's state, or a reference to it; counts only in an execution that continues another of the chain."""
+    """A continued run's state, or a reference to it; counts only in an execution that continues one of the chain."""
 
 
 class Admission(Recorded):
