@@ -121,8 +121,24 @@ class SettingsError(VertebraError):
     """A setting is missing or wrong."""
 
 
+class AlreadyRunning(SettingsError):
+    """A supervisor already runs in this folder."""
+
+
+class ForeignData(SettingsError):
+    """A data folder is damaged, of another version, or not ours; it is left as it is."""
+
+
 class StoreError(VertebraError):
     """Postgres, the artifact store or Temporal cannot be reached or refuses."""
+
+
+class ServiceFailed(StoreError):
+    """A local service did not start."""
+
+
+class DiskFull(StoreError):
+    """The disk is full."""
 
 
 class NotFound(StoreError):
