@@ -11,7 +11,23 @@ VertebraError
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+FailureKind = Literal[
+    "network",
+    "timeout",
+    "server",
+    "malformed",
+    "rate_limited",
+    "overloaded",
+    "bad_key",
+    "bad_request",
+    "context_too_long",
+    "content_filter",
+    "refused",
+    "length",
+]
+"""How a vendor fails; what follows from each stands in providers/errors.py."""
 
 
 class VertebraError(Exception):
@@ -57,8 +73,24 @@ class BadInput(GraphError):
     """An input breaks the schema that the graph or prompt states."""
 
 
+class BadJson(BadInput):
+    """A text is not strict JSON."""
+
+
+class RenderLimit(GraphError):
+    """A prompt takes more steps or gives more text than a prompt may."""
+
+
 class ConditionError(GraphError):
     """A CEL condition gave neither true nor false."""
+
+
+class BadTool(GraphError):
+    """The definition of a tool is wrong."""
+
+
+class UnknownTool(GraphError):
+    """No tool of this name is offered."""
 
 
 class PolicyError(VertebraError):
@@ -101,6 +133,10 @@ class BadToolOutput(ToolError):
     """The tool's answer breaks its own schema or limits."""
 
 
+class JobFailed(ToolError):
+    """Sandboxed code failed or broke a limit."""
+
+
 class SandboxUnavailable(ToolError):
     """No sandbox level works on this machine, so tools that run code are refused."""
 
@@ -115,6 +151,28 @@ class ProviderError(VertebraError):
 
 class OutputInvalid(ProviderError):
     """The model's reply breaks the output schema of its prompt."""
+
+
+class ProviderFailure(ProviderError):
+    """A model vendor refused or lost one request."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: FailureKind,
+        retryable: bool,
+        counts: bool,
+        retry_after_s: float | None = None,
+        at: object = None,
+        do: str | None = None,
+    ) -> None:
+        """`counts`: the attempt counts against `max_attempts`; `retry_after_s`: the vendor's own delay, capped."""
+        super().__init__(message, at=at, do=do)
+        self.kind: FailureKind = kind
+        self.retryable = retryable
+        self.counts = counts
+        self.retry_after_s = retry_after_s
 
 
 class SettingsError(VertebraError):
