@@ -1,0 +1,54 @@
+"""What every test may ask for: a clean environment, and one Postgres and one Temporal for the whole session."""
+
+from __future__ import annotations
+
+import gc
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from vertebra.services import postgres
+from vertebra.services.options import ServiceOptions
+from vertebra.services.state import Services
+from vertebra.services.supervisor import Supervisor
+
+_KEPT = "VERTEBRA_TEMPORAL_CLI"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """No setting of the machine reaches a test, except where its `temporal` binary is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("VERTEBRA_") and name != _KEPT]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+async def supervisor(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
+    """The supervisor of the session, in an empty folder. The binary comes from the user's cache, which stays warm."""
+    folder = tmp_path_factory.mktemp("services")
+    async with Supervisor(folder, ServiceOptions.from_environ(os.environ), print) as running:
+        yield running
+    gc.collect()  # else the process may abort at exit: an activity was in flight when its worker stopped
+
+
+@pytest.fixture(scope="session")
+def services(supervisor: Supervisor) -> Services:
+    """Addresses of the session's Postgres and Temporal."""
+    return supervisor.services
+
+
+@pytest.fixture
+async def database(services: Services) -> AsyncIterator[str]:
+    """The superuser's DSN of an empty database of the test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    await postgres.create_database(services.postgres_dsn, name)
+    yield urlsplit(services.postgres_dsn)._replace(path=f"/{name}").geturl()
+    connection = await psycopg.AsyncConnection.connect(services.postgres_dsn, autocommit=True)
+    async with connection:
+        await connection.execute(psycopg.sql.SQL("drop database {} with (force)").format(psycopg.sql.Identifier(name)))
