@@ -64,6 +64,11 @@ class CallInput(Recorded):
     turn: int | None = None
     values: dict[str, JsonValue] = {}
     """Of `llm` and `agent`: the prompt's input. Of `tool`: the arguments."""
+    values_ref: ArtifactRef | None = None
+    """All of `values`, when together they are too large for an activity's input."""
+    refs: dict[str, ArtifactRef] = {}
+    """Values that are artifacts themselves, by name; `ref_paths` says which part."""
+    ref_paths: dict[str, str] = {}
     tool: str | None = None
     """The tool of a `tool` node or of a model's tool call."""
     tool_call: str | None = None

@@ -5,7 +5,7 @@ Floats and literals of the author are kept as their JSON text, so that the bytes
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from vertebra.schemas.canonical import Canonical, Digest, canonical_bytes, digest_of
@@ -211,3 +211,9 @@ class CompiledGraph(Recorded):
     @cached_property
     def digest(self) -> Digest:
         return digest_of(self.canonical)
+
+
+@lru_cache(maxsize=256)
+def parse_graph(text: str) -> CompiledGraph:
+    """The graph whose canonical bytes are `text`; equal texts share one immutable value."""
+    return CompiledGraph.model_validate_json(text)

@@ -27,6 +27,21 @@ class MarkedStart(Recorded):
     """A continued run's state, or a reference to it; counts only in an execution that continues one of the chain."""
 
 
+class AdmitInput(Recorded):
+    """What the shell knows of its own start. `text` is the argument as it came, without a snapshot."""
+
+    v: int = 1
+    graph: str
+    text: str
+    marked: bool
+    chain: str
+    """Temporal's first execution id."""
+    execution: str
+    continued: bool
+    snapshot: ArtifactRef | None = None
+    """Where the continued run's state is, when it was too large for the argument."""
+
+
 class Admission(Recorded):
     """What `admit` recorded: everything that a run may look at."""
 
@@ -40,6 +55,8 @@ class Admission(Recorded):
     epoch: int = 0
     contexts: dict[str, str]
     """Agent name to context id; the spine's own under the empty name."""
+    snapshot: JsonValue = None
+    """The continued run's state, if it was kept as an artifact."""
 
 
 class Ask(Recorded):
@@ -131,10 +148,8 @@ class CloseInput(Recorded):
     notes: tuple[Note, ...] = ()
 
 
-class Outcome(Recorded):
-    """What a finished workflow returns to whoever waits for it."""
+class KeepInput(Recorded):
+    """A value too large for history, as JSON text, to become an artifact."""
 
-    run: str
-    state: RunEnd
-    output: JsonValue = None
-    error: CallError | None = None
+    v: int = 1
+    text: str

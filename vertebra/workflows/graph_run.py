@@ -1,0 +1,283 @@
+"""One run of any published graph: the workflow type is the graph's name, the engine decides, this carries out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Sequence
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from vertebra.engine import commands, events
+from vertebra.engine.advance import advance
+from vertebra.engine.state import EMPTY, RunState, from_json, path, to_json, waits
+from vertebra.schemas.call import CallInput, Hold
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.graph import CompiledGraph, parse_graph
+from vertebra.schemas.run import (
+    Admission,
+    CloseInput,
+    DecideInput,
+    KeepInput,
+    Loaded,
+    LoadInput,
+    MarkedStart,
+    OpenApprovalInput,
+)
+from vertebra.workflows import calls
+from vertebra.workflows.pending import Pending
+from vertebra.workflows.start import read_start
+from vertebra.workflows.visibility import Visible
+
+WAKE_GAP_S = 5
+"""Wakes load at once, then at most once in this many seconds."""
+SIGNALS_BEFORE_CONTINUING = 2_000
+SNAPSHOT_INLINE_BYTES = MAX_INPUT_BYTES = 256 * 1024
+
+
+@workflow.defn(dynamic=True)
+class GraphRun:
+    """The interpreter. Nothing here decides what a graph does next."""
+
+    @workflow.init
+    def __init__(self, args: Sequence[RawValue]) -> None:
+        self._graph: CompiledGraph | None = None
+        self._admission: Admission | None = None
+        self._state: RunState = EMPTY
+        self._inbox: deque[events.Event] = deque()
+        self._pending = Pending()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timers: dict[str, asyncio.Task[None]] = {}
+        self._finish: commands.Finish | None = None
+        self._woken = False
+        self._signals = 0
+        self._next_wake = 0.0
+        self._cancel_seen = False
+        self._stray: Exception | None = None
+        self._visible: Visible | None = None
+
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> Json:
+        """Run the graph to its end; the result is the graph's output. Fails with Aborted, Cancelled or BadStart."""
+        given, snapshot = read_start(args)
+        self._admission = await calls.admit(given)
+        snapshot = self._admission.snapshot or snapshot
+        self._graph = parse_graph(self._admission.graph)
+        self._visible = Visible(self._admission.tenant)
+        self._visible.show("running" if snapshot is None else None, None, None)
+        if snapshot is None:
+            self._inbox.append(events.Admitted(self._admission.input))
+        else:
+            self._restore(snapshot)
+        while self._finish is None:
+            event = await self._next_event()
+            if event is not None:
+                self._turn(event)
+            self._pending.release(self._start_call)
+            if self._must_continue():
+                await self._continue()
+        return await self._close(self._finish)
+
+    @workflow.signal(dynamic=True)
+    async def woken(self, name: str, args: Sequence[RawValue]) -> None:
+        """Any signal, of any name and content, only means: look again."""
+        self._woken = True
+        self._signals += 1
+
+    @workflow.query
+    def state(self) -> Json:
+        """The path taken so far, and what waits for whom."""
+        return {
+            "path": [list(step) for step in path(self._state)],
+            "waits": [ask.model_dump(mode="json") for ask in waits(self._state)],
+        }
+
+    def context_for(self, activity_id: str) -> str:
+        """The context id that the outbound interceptor puts into the header of this activity."""
+        assert self._admission is not None
+        return self._admission.contexts[self._pending.agent_of(activity_id)]
+
+    async def _next_event(self) -> events.Event | None:
+        """What happened next; None when only the time to continue as new has come."""
+        try:
+            await workflow.wait_condition(lambda: bool(self._inbox) or self._woken or self._stray is not None)
+            if not self._inbox:
+                await self._wake_gap()
+        except asyncio.CancelledError:
+            if workflow.cancellation_reason() is None or self._cancel_seen:
+                raise
+            self._cancel_seen = True
+            return events.CancelAsked("temporal")
+        if self._stray is not None:
+            raise self._stray
+        if self._inbox:
+            return self._inbox.popleft()
+        if workflow.time() < self._next_wake:
+            return None
+        self._woken = False
+        self._next_wake = workflow.time() + WAKE_GAP_S
+        return events.Woken()
+
+    async def _wake_gap(self) -> None:
+        """Hold back a wake that follows another one too soon, but not the results that arrive meanwhile."""
+        left = self._next_wake - workflow.time()
+        if left > 0:
+            try:
+                await workflow.wait_condition(
+                    lambda: bool(self._inbox) or self._stray is not None or self._can_continue(),
+                    timeout=left,
+                    timeout_summary="a pause between two wakes",
+                )
+            except TimeoutError:
+                return
+
+    def _turn(self, event: events.Event) -> None:
+        assert self._graph is not None
+        self._state, todo = advance(self._graph, self._state, event)
+        for command in todo:
+            self._carry_out(command)
+
+    def _carry_out(self, command: commands.Command) -> None:
+        match command:
+            case commands.Call():
+                self._pending.add(command)
+            case commands.CancelCall():
+                self._cancel_call(command.activity_id)
+            case commands.Decide():
+                self._spawn(self._decide(command))
+            case commands.OpenApproval():
+                self._spawn(self._open_approval(command))
+            case commands.Load():
+                self._spawn(self._load(command))
+            case commands.StartTimer():
+                self._set_timer(command)
+            case commands.SetState():
+                assert self._visible is not None
+                self._visible.show(command.state, None, None)
+            case commands.Finish():
+                self._finish = command
+            case commands.Park():
+                pass
+
+    def _spawn(self, step: Coroutine[None, None, None]) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.create_task(self._guarded(step)))
+
+    async def _guarded(self, step: Coroutine[None, None, None]) -> None:
+        """Hand a stray error to `run`: lost with its task it would leave the run waiting for ever."""
+        try:
+            await step
+        except Exception as error:
+            # whatever it is, `run` raises it: an ApplicationError fails the run, any other error the workflow task
+            self._stray = error
+
+    def _start_call(self, call: commands.Call, size: int) -> None:
+        self._spawn(self._call(call, size))
+
+    async def _call(self, call: commands.Call, size: int) -> None:
+        given = call.input if size <= MAX_INPUT_BYTES else await self._by_reference(call.input)
+        event: events.Event | None = None
+        while event is None:
+            handle = calls.schedule(call, given)
+            self._pending.scheduled(call.activity_id, handle)
+            try:
+                event = events.CallFinished(call.activity_id, await handle)
+            except ActivityError as error:
+                event = calls.event_of(call, error)
+        self._pending.finished(call.activity_id)
+        self._inbox.append(event)
+
+    async def _by_reference(self, given: CallInput) -> CallInput:
+        text = workflow.payload_converter().to_payload(given.values).data.decode()
+        return given.model_copy(update={"values": {}, "values_ref": await calls.keep(KeepInput(text=text))})
+
+    def _cancel_call(self, activity_id: str) -> None:
+        if not self._pending.cancel(activity_id):
+            self._inbox.append(events.CallCancelled(activity_id))
+
+    async def _decide(self, command: commands.Decide) -> None:
+        output = await calls.decide(DecideInput(requests=command.requests))
+        self._inbox.append(events.Decided(command.id, output.answers))
+
+    async def _open_approval(self, command: commands.OpenApproval) -> None:
+        from_node = f"{command.node}#{command.visit}"
+        opened = await calls.open_approval(
+            OpenApprovalInput(node=command.node, visit=command.visit, round=command.round, show=command.show)
+        )
+        self._inbox.append(events.HoldOpened(from_node, Hold(kind="approval", id=opened.id, until=opened.until)))
+
+    async def _load(self, command: commands.Load) -> None:
+        assert self._visible is not None
+        given = LoadInput(asks=command.asks, state=self._visible.state, notes=command.notes)
+        loaded = await calls.load(given)
+        self._visible.show(None, loaded.reviewers, loaded.due)
+        self._inbox.extend(_events_of(loaded))
+
+    def _set_timer(self, command: commands.StartTimer) -> None:
+        running = self._timers.pop(command.name, None)
+        if running is not None:
+            running.cancel()
+        if command.seconds is not None:
+            self._timers[command.name] = asyncio.create_task(self._fire(command.name, command.seconds))
+
+    async def _fire(self, name: str, seconds: int) -> None:
+        await workflow.sleep(seconds, summary=name)
+        self._timers.pop(name, None)
+        self._inbox.append(events.TimerFired(name))
+
+    def _must_continue(self) -> bool:
+        """Continue as new at a safe point; where branches never rest together, stop scheduling until they do."""
+        if self._finish is not None or not self._is_long():
+            return False
+        self._pending.stop()
+        return self._can_continue()
+
+    def _is_long(self) -> bool:
+        return workflow.info().is_continue_as_new_suggested() or self._signals >= SIGNALS_BEFORE_CONTINUING
+
+    def _can_continue(self) -> bool:
+        return self._is_long() and self._pending.idle and not self._inbox and all(task.done() for task in self._tasks)
+
+    async def _continue(self) -> None:
+        assert self._admission is not None
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        snapshot: Json = {"state": to_json(self._state), "queued": self._pending.to_json()}
+        text = workflow.payload_converter().to_payload(snapshot).data
+        if len(text) > SNAPSHOT_INLINE_BYTES:
+            kept = await calls.keep(KeepInput(text=text.decode()))
+            snapshot = {"artifact": kept.model_dump(mode="json")}
+        start = MarkedStart(vertebra=1, snapshot=snapshot)
+        workflow.continue_as_new(start.model_dump(mode="json", exclude_none=True))
+
+    def _restore(self, snapshot: Json) -> None:
+        assert isinstance(snapshot, dict)
+        self._state = from_json(snapshot["state"])
+        self._pending.restore(snapshot["queued"])
+        # timers do not continue: look at once for whatever was decided meanwhile, which also starts the next timer
+        self._inbox.append(events.TimerFired("reread"))
+
+    async def _close(self, finish: commands.Finish) -> Json:
+        assert self._admission is not None
+        for name in sorted(self._timers):
+            self._timers.pop(name).cancel()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        await calls.close(
+            CloseInput(end=finish.end, output=finish.output, error=finish.error, by=finish.by, notes=finish.notes)
+        )
+        if finish.end == "completed":
+            return finish.output
+        if finish.end == "cancelled" and self._cancel_seen:
+            raise asyncio.CancelledError
+        message = finish.error.message if finish.error else f"{finish.end} by {finish.by or 'the graph'}"
+        raise ApplicationError(message, type=finish.end.capitalize(), non_retryable=True)
+
+
+def _events_of(loaded: Loaded) -> list[events.Event]:
+    found: list[events.Event] = [events.HoldAnswered(answer) for answer in loaded.answers]
+    if loaded.ended == "abort":
+        found.append(events.CommandGiven("abort", by=loaded.ended_by))
+    elif loaded.ended == "cancel":
+        found.append(events.CancelAsked(loaded.ended_by or "operator"))
+    return found
