@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import json
+import sys
 from dataclasses import dataclass
 
 from vertebra.tools.contract import JsonValue, tool
@@ -29,10 +30,14 @@ def python(code: str) -> Ran:
     names: dict[str, object] = {"__name__": "__main__"}
     printed = _Bounded()
     value: object = None
-    with contextlib.redirect_stdout(printed):
-        exec(compile(tree, "<code>", "exec"), names)  # noqa: S102 - this is what the tool is for
-        if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), "<code>", "eval"), names)  # noqa: S307 - likewise
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(tree, "<code>", "exec"), names)  # noqa: S102 - this is what the tool is for
+            if isinstance(last, ast.Expr):
+                value = eval(compile(ast.Expression(last.value), "<code>", "eval"), names)  # noqa: S307 - likewise
+    except BaseException:
+        sys.stderr.write(printed.getvalue())  # what it printed before it failed is shown beside the error
+        raise
     return Ran(printed.getvalue(), _plain(value))
 
 
