@@ -209,3 +209,7 @@ class Conflict(StoreError):
 
 class TamperedRow(StoreError):
     """A stored row does not carry the seal or hash that it must."""
+
+
+class AuditRefused(StoreError):
+    """The audit stream did not take the entry, so what it tells of may not happen."""
