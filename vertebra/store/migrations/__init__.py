@@ -1,0 +1,1 @@
+"""Versioned changes of the schema, run by `vertebra.store.migrate` from package data."""
