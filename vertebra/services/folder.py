@@ -78,19 +78,18 @@ def read_marker(place: Path) -> dict[str, str | int | bool]:
     try:
         facts = json.loads((place / MARKER).read_text())
     except FileNotFoundError:
-        raise _foreign(place, f"it holds no {MARKER}, so vertebra did not make it") from None
+        raise foreign(place, f"it holds no {MARKER}, so vertebra did not make it") from None
     except ValueError:
-        raise _foreign(place, f"its {MARKER} cannot be read") from None
+        raise foreign(place, f"its {MARKER} cannot be read") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
-        raise _foreign(place, f"its {MARKER} names no format")
+        raise foreign(place, f"its {MARKER} names no format")
     if facts["format"] > FORMAT:
-        raise ForeignData(
-            f"its format is {facts['format']}, and this version of vertebra knows {FORMAT}",
-            at=place,
-            do="update vertebra",
-        )
+        known = f"this version of vertebra knows {FORMAT}"
+        raise ForeignData(f"its format is {facts['format']}, and {known}", at=place, do="update vertebra")
     return facts
 
 
-def _foreign(place: Path, reason: str) -> ForeignData:
-    return ForeignData(f"this folder is not used: {reason}", at=place, do="move it away; nothing in it was changed")
+def foreign(place: Path, reason: str) -> ForeignData:
+    """The error for data that are not touched."""
+    advice = "put back a copy or move it away; nothing in it was changed"
+    return ForeignData(f"this data folder is not used: {reason}", at=place, do=advice)

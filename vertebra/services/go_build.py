@@ -71,7 +71,7 @@ def _env(options: ServiceOptions, fresh: Path) -> dict[str, str]:
         "GOCACHE": str(fresh / "cache"),
         "GOTMPDIR": str(fresh),
         "GOBIN": str(fresh / "bin"),
-        "GOENV": "off" if "GOPROXY" in options.build_env else str(fresh / "env"),
+        "GOFLAGS": "",  # a user's own, such as -mod=vendor, would break it
         "GOTELEMETRY": "off",
         "CGO_ENABLED": "0",
     }

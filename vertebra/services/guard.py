@@ -41,7 +41,7 @@ class Guard(Watch):
         try:
             _write(self._watchdog, line)
         except BrokenPipeError:
-            self._watchdog.wait(_STOP_TIMEOUT_S)
+            self.close()
             self._watchdog = _start()
             for pid in sorted(self._pids):
                 _write(self._watchdog, f"+{pid}")

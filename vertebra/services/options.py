@@ -8,26 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 _BUILD_VARIABLES = (
-    "HOME",
-    "PATH",
-    "TMPDIR",
-    "GOPROXY",
-    "GOFLAGS",
-    "GOTOOLCHAIN",
-    "GONOSUMDB",
-    "GONOSUMCHECK",
-    "GOSUMDB",
-    "GOINSECURE",
-    "GOPRIVATE",
-    "GONOPROXY",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
+    *("HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GONOPROXY", "GOINSECURE", "GOTOOLCHAIN", "GOENV"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
 _CHILD_VARIABLES = ("HOME", "PATH", "TMPDIR", "LANG", "TZ")
 
@@ -64,7 +47,7 @@ class ServiceOptions:
         return cls(
             cache=cache / "vertebra",
             path=environ.get("PATH") or cls.path,
-            temporal_cli=Path(cli) if cli else None,
+            temporal_cli=Path(cli).absolute() if cli else None,
             child_env={name: environ[name] for name in _CHILD_VARIABLES if name in environ},
             build_env={name: environ[name] for name in _BUILD_VARIABLES if name in environ},
         )

@@ -23,7 +23,7 @@ USUAL = Ports(postgres=54329, temporal=7233, temporal_ui=8233, temporal_metrics=
 
 
 def choose(usual: Ports = USUAL) -> Ports:
-    """Four different ports that are free now. Another process may take one before its server binds: then choose again."""
+    """Four different ports that are free now. Another process may still be faster: then choose again."""
     taken: set[int] = set()
     return Ports(
         postgres=_pick(usual.postgres, taken),

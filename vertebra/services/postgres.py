@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from vertebra.schemas.errors import ForeignData, ServiceFailed, SettingsError
+from vertebra.schemas.errors import ServiceFailed, SettingsError
 from vertebra.services import folder, orphans
 from vertebra.services.launch import Launch
 from vertebra.services.ports import LOOPBACK
@@ -99,7 +99,7 @@ async def is_ready(cluster: Cluster, port: int) -> bool:
     """Whether the server answers us, and not somebody else's: only ours knows the password."""
     try:
         connection = await psycopg.AsyncConnection.connect(cluster.dsn(port, "postgres"), connect_timeout=2)
-    except psycopg.OperationalError:
+    except psycopg.Error:
         return False
     async with connection:
         await connection.execute("select 1")
@@ -163,21 +163,13 @@ def _check(home: Path, version: int) -> None:
     try:
         found = (home / "cluster" / "PG_VERSION").read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
-        raise _refused(home, "its cluster is damaged: it holds no PG_VERSION") from None
+        raise folder.foreign(home, "its cluster is damaged: it holds no PG_VERSION") from None
     if found != str(version):
-        raise _refused(home, f"its cluster is of Postgres {found[:10]!r}, and the server is {version}")
+        raise folder.foreign(home, f"its cluster is of Postgres {found[:10]!r}, and the server is {version}")
     if not (home / "password").is_file():
-        raise _refused(home, "the password of its cluster is missing")
+        raise folder.foreign(home, "the password of its cluster is missing")
     if not (home / "cluster" / "global" / "pg_control").is_file():
-        raise _refused(home, "its cluster is damaged: it holds no global/pg_control")
-
-
-def _refused(home: Path, reason: str) -> ForeignData:
-    return ForeignData(
-        f"this data folder is not used: {reason}",
-        at=home,
-        do="put back a copy or move it away; nothing in it was changed",
-    )
+        raise folder.foreign(home, "its cluster is damaged: it holds no global/pg_control")
 
 
 def _forget_dead_server(data: Path) -> None:

@@ -84,9 +84,7 @@ class Child:
 
     async def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until a running process has passed its probe."""
-        async with asyncio.timeout(timeout_s):
-            while not self.is_ready:
-                await asyncio.sleep(_PROBE_EVERY_S)
+        await asyncio.wait_for(self._ready.wait(), timeout_s)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal to the process itself and return its pid: for tests of faults."""
@@ -94,6 +92,8 @@ class Child:
         if pid is None:
             raise ServiceFailed(f"{self.spec.name} does not run now")
         os.kill(pid, number)
+        if number == signal.SIGKILL:
+            self._ready.clear()
         return pid
 
     async def stop(self) -> None:
@@ -125,8 +125,8 @@ class Child:
         self.restarts += 1
         try:
             await self._launch()
-        except ServiceFailed as error:
-            self._log.note(error.message)
+        except Exception as error:  # a probe of others may raise anything: the child is tried again all the same
+            self._log.note(str(error))
             await self._end()
             return False
         return True
@@ -156,6 +156,9 @@ class Child:
         except OSError as error:
             os.close(reading)
             raise ServiceFailed(f"{self.spec.name} cannot be started: {error}", at=self.spec.argv[0]) from error
+        except BaseException:
+            os.close(reading)
+            raise
         finally:
             os.close(writing)
         self._follow(reading)

@@ -26,7 +26,7 @@ async def download(options: ServiceOptions, target: Path, progress: Callable[[st
     fresh = Path(tempfile.mkdtemp(prefix=PREFIX, dir=options.cache))
     try:
         await _fetch(fresh)
-        found = [file for file in fresh.rglob("*") if file.is_file() and os.access(file, os.X_OK)]
+        found = [file for file in _files(fresh) if os.access(file, os.X_OK)]
         if len(found) != 1:
             raise ServiceFailed("the SDK's download left no binary")
         os.replace(found[0], target)
@@ -40,7 +40,7 @@ async def _fetch(fresh: Path) -> None:
     try:
         while not fetching.done() and still_s < _PATIENCE_S:
             await asyncio.wait([fetching], timeout=_LOOK_EVERY_S)
-            now = sum(file.stat().st_size for file in fresh.rglob("*") if file.is_file())
+            now = sum(file.stat().st_size for file in _files(fresh))
             still_s = 0.0 if now != size else still_s + _LOOK_EVERY_S
             size = now
         if not fetching.done():
@@ -50,6 +50,10 @@ async def _fetch(fresh: Path) -> None:
         fetching.cancel()
         with contextlib.suppress(asyncio.CancelledError, RuntimeError):
             await fetching
+
+
+def _files(fresh: Path) -> list[Path]:
+    return [file for file in fresh.rglob("*") if file.is_file()]
 
 
 async def _start_once(fresh: Path) -> None:

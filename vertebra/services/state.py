@@ -16,7 +16,7 @@ from vertebra.schemas.errors import AlreadyRunning, SettingsError
 FOLDER = ".vertebra"
 _FILE = "services.json"
 _LOCK = "supervisor.lock"
-_LOCK_PATIENCE_S = 1.0
+_LOCK_PATIENCE_S = 0.3
 
 
 class Services(BaseModel):

@@ -28,7 +28,7 @@ def _silent(line: str) -> None:
 class Supervisor:
     """Use as `async with Supervisor(folder, options, progress) as supervisor`, from one thread that lasts.
 
-    Entering raises AlreadyRunning, ForeignData, DiskFull, SettingsError or ServiceFailed, and then leaves nothing running.
+    Entering raises AlreadyRunning, ForeignData, DiskFull, SettingsError or ServiceFailed, and then nothing runs.
     """
 
     def __init__(self, project: Path, options: ServiceOptions, progress: Callable[[str], None] = _silent) -> None:
@@ -136,7 +136,7 @@ class Supervisor:
         cli = await temporal_cli.find_or_make(self._options, self._progress)
         self._cluster = postgres.open_or_create(self.state, self._options.postgres, self._launch)
         server = temporal.open_or_create(self.state, cli.path, web_ui=self._options.web_ui)
-        self._guard = Guard(self._write)
+        self._guard = Guard(self._changed)
         chosen = await self._start_on_free_ports(self._cluster, server)
         temporal.mark_complete(server)
         await postgres.create_database(self._cluster.dsn(chosen.postgres, "postgres"))
@@ -178,8 +178,14 @@ class Supervisor:
             await child.stop()
         self._children.clear()
 
+    def _changed(self) -> None:
+        """A process has started. It runs on even if a full disk does not take the note of it."""
+        try:
+            self._write()
+        except OSError as error:
+            self._progress(f"services.json is out of date: {error}")
+
     def _write(self) -> None:
-        """Bring the file up to date: called after each start of a process."""
         if self._services is None:
             return
         pids = {name: child.pid for name, child in self._children.items() if child.pid is not None}

@@ -11,7 +11,6 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from vertebra.schemas.errors import ForeignData
 from vertebra.services import folder
 from vertebra.services.ports import LOOPBACK, Ports
 
@@ -96,9 +95,9 @@ def _check(home: Path, database: Path) -> None:
         with database.open("rb") as file:
             head = file.read(len(_SQLITE))
     except FileNotFoundError:
-        raise _refused(home, f"its {_FILE} is missing") from None
+        raise folder.foreign(home, f"its {_FILE} is missing") from None
     if head != _SQLITE:
-        raise _refused(home, f"its {_FILE} is damaged: it is no SQLite database")
+        raise folder.foreign(home, f"its {_FILE} is damaged: it is no SQLite database")
 
 
 def _set_aside(home: Path) -> None:
@@ -110,11 +109,3 @@ def _set_aside(home: Path) -> None:
     aside.mkdir()
     for file in sorted(home.glob(f"{_FILE}*")):
         os.rename(file, aside / file.name)
-
-
-def _refused(home: Path, reason: str) -> ForeignData:
-    return ForeignData(
-        f"this data folder is not used: {reason}",
-        at=home,
-        do="put back a copy or move it away; nothing in it was changed",
-    )

@@ -143,7 +143,7 @@ async def _inspect(path: Path) -> TemporalCli:
     numbers = tuple(int(part) for part in found.groups())
     if numbers[:2] < _OLDEST_SERVER:
         raise ServiceFailed(f"its server is {found.group()[7:]}, and 1.29 or newer is needed", at=path)
-    return TemporalCli(path.absolute(), found.group()[7:])
+    return TemporalCli(path, found.group()[7:])
 
 
 @asynccontextmanager
@@ -153,13 +153,17 @@ async def _alone(cache: Path, progress: Progress) -> AsyncIterator[None]:
     try:
         if not _locked(descriptor):
             progress("another process is fetching the Temporal server; waiting for it")
-            while not _locked(descriptor):
+            while not _locked(descriptor):  # noqa: ASYNC110 (another process frees it)
                 await asyncio.sleep(_LOCK_EVERY_S)
-        for left in (*cache.glob(f"{go_build.PREFIX}*"), *cache.glob(f"{sdk_download.PREFIX}*")):
-            shutil.rmtree(left, ignore_errors=True)
+        _remove_leftovers(cache)
         yield
     finally:
         os.close(descriptor)
+
+
+def _remove_leftovers(cache: Path) -> None:
+    for left in (*cache.glob(f"{go_build.PREFIX}*"), *cache.glob(f"{sdk_download.PREFIX}*")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _locked(descriptor: int) -> bool:

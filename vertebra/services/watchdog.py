@@ -1,4 +1,4 @@
-"""Ends the children of a supervisor that died without ending them: on every system, and also those that ignore a signal.
+"""Ends the children of a supervisor that died without ending them: on every system, stubborn ones too.
 
 Run as a program. It reads `+PID` and `-PID` lines from its standard input; when that ends, the supervisor is gone.
 Standard library only, so that it starts at once.

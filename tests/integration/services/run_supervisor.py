@@ -1,0 +1,29 @@
+"""Program of the tests: supervises the folder it is given, says what runs, and stays until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from vertebra.services.options import ServiceOptions
+from vertebra.services.process import ChildSpec
+from vertebra.services.supervisor import Supervisor
+
+_STUBBORN = "trap '' INT TERM; echo deaf; while :; do sleep 0.2; done"
+
+
+async def main() -> None:
+    """Print the services as one line of JSON, then wait."""
+    async with Supervisor(Path(sys.argv[1]), ServiceOptions.from_environ(os.environ)) as supervisor:
+        if "stubborn" in sys.argv:
+            await supervisor.add(ChildSpec("stubborn", ("/bin/sh", "-c", _STUBBORN), {"PATH": "/usr/bin:/bin"}))
+        sys.stdout.write(supervisor.services.model_dump_json() + "\n")
+        sys.stdout.flush()
+        if "once" not in sys.argv:
+            await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
