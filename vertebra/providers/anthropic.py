@@ -50,6 +50,7 @@ class AnthropicProvider:
         """`endpoints`: other addresses that may be sent requests and keys, as graphs write them."""
         self._endpoints = endpoints | {ENDPOINT}
         self._http: httpx2.AsyncClient | None = None
+        self._opening = asyncio.Lock()
 
     async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
         """Send one request. Raises ProviderFailure only; `place` is not sent."""
@@ -74,8 +75,8 @@ class AnthropicProvider:
         if endpoint not in self._endpoints:
             do = "ask the operator to add it to the list of endpoints"
             raise failure("bad_request", at, f"the endpoint {endpoint!r} is not allowed here", do=do)
-        if self._http is None:
-            self._http = await _connections(at)
+        async with self._opening:
+            self._http = self._http or await _connections(at)
         import anthropic  # vendor SDKs take a second to import: only where they are used
 
         client = anthropic.AsyncAnthropic(

@@ -68,7 +68,7 @@ class _Message(Recorded):
 
 
 def wire_request(request: ModelRequest) -> dict[str, Json]:
-    """The request as the Messages API takes it."""
+    """The request as the vendor's client takes it for the Messages API."""
     wire: dict[str, Json] = {
         "model": request.model,
         "max_tokens": request.max_output_tokens,
@@ -77,7 +77,8 @@ def wire_request(request: ModelRequest) -> dict[str, Json]:
     if request.system:
         wire["system"] = request.system
     if request.temperature_text is not None:
-        wire["temperature"] = float(request.temperature_text)
+        # the vendor's client no longer knows the word, its newer models refuse it: that is the author's to hear
+        wire["extra_body"] = {"temperature": float(request.temperature_text)}
     if request.tools:
         wire["tools"] = [
             {"name": tool.name, "description": tool.description, "input_schema": json.loads(tool.input_schema_json)}

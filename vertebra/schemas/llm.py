@@ -9,6 +9,7 @@ from pydantic import Field
 
 from vertebra.schemas.call import ToolCall
 from vertebra.schemas.canonical import Canonical, Digest, canonical_bytes, digest_of, json_text
+from vertebra.schemas.money import Usage
 from vertebra.schemas.record import Recorded
 
 FinishReason = Literal["completed", "length", "content_filter", "tool_calls", "refused"]
@@ -97,33 +98,18 @@ class ModelRequest(Recorded):
         return "\n".join(message.text for message in self.messages)
 
 
-class ModelUsage(Recorded):
-    """Tokens by price class; no class counts another's tokens. `raw_json` is the vendor's own statement."""
+class ModelUsage(Usage):
+    """What the vendor says that one call used."""
 
-    input: int = Field(ge=0)
-    cache_read: int = Field(default=0, ge=0)
-    cache_write: int = Field(default=0, ge=0)
-    output: int = Field(ge=0)
     reasoning: int = Field(default=0, ge=0)
-    """Part of `output` that the vendor says was reasoning; for display, never priced a second time."""
+    """Part of `output` that was reasoning; for display, never priced a second time."""
     raw_json: str = "{}"
-
-    @property
-    def prompt_tokens(self) -> int:
-        return self.input + self.cache_read + self.cache_write
-
-    @property
-    def completion_tokens(self) -> int:
-        return self.output
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
+    """The vendor's own statement, as JSON text."""
 
     @property
     def usable(self) -> bool:
         """Every request and every reply costs something: zeros mean that the vendor told us nothing."""
-        return self.prompt_tokens > 0 and self.output > 0
+        return self.prompt > 0 and self.output > 0
 
 
 class ModelReply(Recorded):

@@ -95,7 +95,7 @@ async def test_tokens_are_bytes_by_four() -> None:
 
     assert math.ceil(len(request().canonical) / 4) == counted.input
     assert 2 == counted.output
-    assert (812, 44, 7, 863) == (stated.input, stated.output, stated.cache_read, stated.total_tokens)
+    assert (812, 44, 7, 863) == (stated.input, stated.output, stated.cache_read, stated.tokens)
     assert {"input": 812, "output": 44, "cache_read": 7, "cache_write": 0} == json.loads(stated.raw_json)
 
 
