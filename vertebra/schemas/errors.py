@@ -133,6 +133,10 @@ class BadToolOutput(ToolError):
     """The tool's answer breaks its own schema or limits."""
 
 
+class ToolTimeout(ToolError):
+    """The tool took longer than it may."""
+
+
 class JobFailed(ToolError):
     """Sandboxed code failed or broke a limit."""
 
@@ -177,6 +181,10 @@ class ProviderFailure(ProviderError):
 
 class SettingsError(VertebraError):
     """A setting is missing or wrong."""
+
+
+class UnknownEngine(SettingsError):
+    """This worker is older than the rules that a run was published for."""
 
 
 class AlreadyRunning(SettingsError):

@@ -16,6 +16,7 @@ ANSWER_BYTES = 1_000_000
 """The largest answer of a tool, as JSON text."""
 PRINTED_BYTES = 64 * 1024
 """What is kept of the text that sandboxed code prints."""
+_SHOWN_CHARS = 4000
 TOOL_NAME = r"[a-z][a-z0-9_]{0,62}"
 RATE_LIMIT = r"[1-9][0-9]{0,8}/(second|minute|hour|day)"
 
@@ -148,12 +149,13 @@ class ToolResult(Recorded):
     @classmethod
     def failed(cls, error: VertebraError) -> ToolResult:
         """The result of a call that `error` ended or refused."""
-        return cls(ok=False, error=ToolFailure(kind=type(error).__name__, message=error.message, do=error.do))
+        told = ToolFailure(kind=type(error).__name__, message=error.message, do=error.do)
+        return cls(ok=False, error=told, printed=str(error.data.get("printed", "")))
 
     @property
     def content(self) -> JsonValue:
-        """What goes into the transcript: the value, or the error as an object."""
+        """What goes into the transcript: the value; or the error as an object, with the end of what was printed."""
         if self.error is None:
             return self.value
-        plain: JsonValue = json.loads(self.error.model_dump_json(exclude_none=True))
-        return {"error": plain}
+        plain: dict[str, JsonValue] = json.loads(self.error.model_dump_json(exclude_none=True))
+        return {"error": plain | ({"printed": self.printed[-_SHOWN_CHARS:]} if self.printed else {})}

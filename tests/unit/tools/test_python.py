@@ -16,6 +16,8 @@ from vertebra.tools.builtin.python import Ran, python
         ("def f(n): return n and n * f(n - 1) or 1\nf(5)", Ran("", 120)),
         ("float('nan')", Ran("", "nan")),
         ("object", Ran("", "<class 'object'>")),
+        ("2 ** 64", Ran("", "18446744073709551616")),
+        ("print('a\\0b', end='')", Ran("a\ufffdb")),
         ("", Ran("")),
     ],
 )

@@ -47,14 +47,18 @@ class _Bounded(io.StringIO):
     def write(self, text: str) -> int:
         room = _PRINTED_CHARS - self.tell()
         if room > 0:
-            super().write(text[:room])
+            super().write(text[:room].encode(errors="replace").decode().replace("\0", "\ufffd"))
         return len(text)
 
 
 def _plain(value: object) -> JsonValue:
-    """The value if it is JSON, else its `repr`."""
+    """The value if it is JSON, else its `repr`; integers that other languages cannot hold as text."""
     try:
-        plain: JsonValue = json.loads(json.dumps(value, allow_nan=False))
+        plain: JsonValue = json.loads(json.dumps(value, allow_nan=False), parse_int=_integer)
     except (TypeError, ValueError, RecursionError):
         return repr(value)[:_PRINTED_CHARS]
     return plain
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if abs(int(digits)) < 2**53 else digits

@@ -37,7 +37,7 @@ class Group:
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel killed a process because the group's memory was used up."""
         return any(
-            _count(folder, name) > 0 for folder in self.folders for name in ("memory.events", "memory.oom_control")
+            _kills(folder, name) > 0 for folder in self.folders for name in ("memory.events", "memory.oom_control")
         )
 
 

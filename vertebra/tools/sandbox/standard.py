@@ -24,7 +24,8 @@ _HEAD = 16
 _FLOOD_BYTES = 1_000_000
 """A job that prints more is killed; up to here the rest is read and thrown away."""
 _END_WITHIN_S = 5.0
-_SAID_BYTES = 600
+_SAID_BYTES = 2000
+_NAME_CHARS = 100
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,19 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     """Kill the outermost process: the kernel then ends the whole namespace with it."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await asyncio.shield(asyncio.wait_for(process.wait(), _END_WITHIN_S))
+    await asyncio.shield(asyncio.wait_for(_ended(process), _END_WITHIN_S))
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Wait for the end of a killed process. asyncio reports it only once both its outputs were read to their ends."""
+    for pipe in (process.stdout, process.stderr):
+        while pipe is not None and await pipe.read(_CHUNK):
+            pass
+    await process.wait()
 
 
 def _answer(output: _Output, exit_code: int, duration_ms: int, *, out_of_memory: bool) -> JobAnswer:
-    printed = output.printed.decode(errors="replace")
+    printed = _text(output.printed)
     status, _, body = output.answer.partition(b"\n")
     error = output.broken
     if error is None and out_of_memory:
@@ -182,7 +191,7 @@ def _answer(output: _Output, exit_code: int, duration_ms: int, *, out_of_memory:
     if error is None and status == b"error":
         error = _told(body)
     if error is None:
-        said = output.printed[-_SAID_BYTES:].decode(errors="replace").strip()
+        said = _text(output.printed[-_SAID_BYTES:]).strip()
         error = JobError(type="Killed", message=f"it ended with exit code {exit_code} and no answer: {said}")
     return JobAnswer(error=error, printed=printed, duration_ms=duration_ms)
 
@@ -196,8 +205,15 @@ def _accepted(body: bytes, printed: str, duration_ms: int) -> JobAnswer:
 
 
 def _told(body: bytes) -> JobError:
-    """The tool's own error, which its code may have forged: text, bounded."""
+    """The tool's own error, which its code may have forged: plain text, bounded."""
     try:
-        return JobError.model_validate_json(body[:_CHUNK])
+        told = JobError.model_validate_json(body[:_CHUNK])
     except ValueError:
         return JobError(type="BadAnswer", message="its answer cannot be read")
+    kind = told.type if told.type.isidentifier() else "Error"
+    return JobError(type=kind[:_NAME_CHARS], message=_text(told.message.encode())[:_SAID_BYTES])
+
+
+def _text(data: bytes) -> str:
+    """Text that every store takes: no NUL, no half characters."""
+    return data.decode(errors="replace").replace("\0", "\ufffd")
