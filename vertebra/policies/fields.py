@@ -106,7 +106,7 @@ def _object(fields: Fields, value: dict[str, Json], path: Path, problems: list[P
 def _present(field: Field, value: object, path: Path, problems: list[Problem]) -> object:
     if value is _ABSENT or value is None:
         if field.default is not None:
-            return field.default
+            return _value(field, field.default, path, problems)
         if field.required:
             problems.append(Problem(path, "is required" if value is _ABSENT else "is required, not null"))
         return _ABSENT
