@@ -13,9 +13,13 @@ from vertebra.schemas.money import MicroUSD
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 
-Figure: TypeAlias = Mapping[Literal["sum", "max", "last"], int]
-Counters: TypeAlias = Mapping[str, Mapping[str, int | Figure]]
-"""Settled calls by scope (`run`, `agent/NAME`, `node/PATH`): `count`, and sum, max and last of each figure."""
+Figure: TypeAlias = Mapping[str, int]
+Counters: TypeAlias = Mapping[str, Mapping[str, Figure]]
+"""Settled calls by scope (`run`, `agent/NAME`, `node/PATH`): count, sum, max and last of each figure."""
+
+AGGREGATES = ("sum", "max", "last", "count")
+MEASURES = {"tokens": "tokens", "microusd": "cost_usd", "latency_ms": "latency_ms", "visits": "visits"}
+"""A figure of the counters, and what expressions call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +86,19 @@ def books_query(run: RunId) -> Query:
     return Query("books", named("ledger", "books"), {"run": run})
 
 
-def telemetry(books: Books, scope: str = "run") -> dict[str, int]:
-    """The settled values that guardrails and policy rules may name: `count`, `sum_tokens`, `max_latency_ms`, ..
+def telemetry(books: Books, scope: str = "run") -> dict[str, int | float]:
+    """The settled values that guardrails and policy rules may name: `sum_tokens`, `max_latency_ms`, `last_cost_usd`, ..
 
-    Before the first settled call of a scope only `count` is there, and it is 0.
+    Every name is there from the start, as 0. `count_X` is how many calls were settled with a figure X.
     """
-    values: dict[str, int] = {"count": 0}
-    for name, value in books.counters.get(scope, {}).items():
-        if isinstance(value, int):
-            values[name] = value
-        else:
-            values.update({f"{kind}_{name}": number for kind, number in value.items()})
+    counters = books.counters.get(scope, {})
+    values: dict[str, int | float] = {}
+    for figure, name in MEASURES.items():
+        found = counters.get(figure)
+        known: Figure = found if isinstance(found, Mapping) else {}
+        for aggregate in AGGREGATES:
+            value = known.get(aggregate, 0)
+            values[f"{aggregate}_{name}"] = (
+                value / 1_000_000 if figure == "microusd" and aggregate != "count" else value
+            )
     return values

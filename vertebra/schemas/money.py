@@ -1,4 +1,4 @@
-"""Money as integer micro-USD, tokens by class, and prices per million tokens: values only, no arithmetic on floats."""
+"""Money as integer micro-USD, and prices per million tokens by class: values only, never a float."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ MicroUSD = NewType("MicroUSD", int)
 """Millionths of a US dollar."""
 
 ZERO = MicroUSD(0)
+
+
+def usd(amount: int) -> str:
+    """An amount of micro-USD for people: `$0.012345`, at least two decimals."""
+    sign, rest = ("-", -amount) if amount < 0 else ("", amount)
+    decimals = f"{rest % 1_000_000:06d}".rstrip("0").ljust(2, "0")
+    return f"{sign}${rest // 1_000_000}.{decimals}"
 
 
 class Usage(Recorded):
@@ -35,27 +42,28 @@ class Usage(Recorded):
         return self.input + self.cache_read + self.cache_write
 
 
-class Price(Recorded):
-    """Micro-dollars per million tokens, by class. A class without a price of its own costs as `input`."""
+class Rates(Recorded):
+    """Micro-dollars per million tokens, by class. A cache class without a price of its own costs as `input`."""
 
-    provider: str
-    model: str
     input: NonNegativeInt
     output: NonNegativeInt
     cache_read: NonNegativeInt | None = None
     cache_write: NonNegativeInt | None = None
-    above: tuple[PriceStep, ...] = ()
-    """Prices of requests with more prompt tokens, the smallest threshold first."""
 
 
-class PriceStep(Recorded):
+class PriceStep(Rates):
     """What the whole request costs once its prompt is longer than `tokens`."""
 
     tokens: NonNegativeInt
-    input: NonNegativeInt
-    output: NonNegativeInt
-    cache_read: NonNegativeInt | None = None
-    cache_write: NonNegativeInt | None = None
+
+
+class Price(Rates):
+    """What one model costs."""
+
+    provider: str
+    model: str
+    above: tuple[PriceStep, ...] = ()
+    """The rates of longer prompts, the smallest threshold first."""
 
 
 class PriceTable(Recorded):
@@ -77,6 +85,3 @@ class PriceTable(Recorded):
     def find(self, provider: str, model: str) -> Price | None:
         """The price of this very model, or None."""
         return next((price for price in self.prices if (price.provider, price.model) == (provider, model)), None)
-
-
-Price.model_rebuild()

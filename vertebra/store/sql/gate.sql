@@ -1,6 +1,10 @@
 -- name: run
 -- The run that a call says it belongs to, without a lock: the budget's update takes that.
-select id, tenant, chain, epoch, state, ended_at, graph_digest, correlation_id, principal, now() as now from runs where id = %(run)s;
+select id, tenant, chain, epoch, state, ended_at, graph_digest, correlation_id, principal, now() as now,
+    exists (
+        select from revocations v where v.kind = 'person' and v.target = principal and v.lifted_at is null
+    ) as principal_revoked
+from runs where id = %(run)s;
 
 -- name: contexts
 -- A context and its ancestors, nearest first, each with its latest renewal.
@@ -10,7 +14,11 @@ with recursive line as (
     select p.*, l.up + 1 from contexts p join line l on p.id = l.parent where l.up < 16
 )
 select l.id, l.parent, l.run, l.agent, l.grant, l.depth, l.expires_at, l.key_id, l.seal, l.tenant, l.up, l.at,
-    (select max(r.expires_at) from renewals r where r.context = l.id) as renewed_until
+    (select max(r.expires_at) from renewals r where r.context = l.id) as renewed_until,
+    (
+        select v.reason from revocations v
+        where v.kind = 'context' and v.target = l.id and v.lifted_at is null order by v.at limit 1
+    ) as revoked
 from line l order by l.up;
 
 -- name: revocations
@@ -93,3 +101,10 @@ update approvals set state = 'withdrawn' where id = %(id)s and state = 'pending'
 -- name: expire_approval
 -- Nobody decided in time.
 update approvals set state = 'expired' where id = %(id)s and state = 'pending' and expires_at <= now();
+
+-- name: put_denied
+-- A denied call of a model, journalled as the answer that the model read.
+insert into calls (tenant, id, run, activity_id, call_digest, kind, effect, node, visit, context, status, result, ended_at)
+values (%(tenant)s, %(id)s, %(run)s, %(activity_id)s, %(call_digest)s, %(kind)s, 'pure', %(node)s, %(visit)s, %(context)s,
+    'done', %(result)s, now())
+on conflict (id) do nothing;

@@ -91,26 +91,27 @@ begin
     return p_seq + n;
 end $$;
 
--- Counters of settled calls by scope ('run', 'agent/NAME', 'node/PATH'): count, and sum, max, last of each figure.
+-- Counters of settled calls by scope ('run', 'agent/NAME', 'node/PATH'): count, sum, max and last of each figure.
 create function vertebra_count(p_counters jsonb, p_scopes text[], p_figures jsonb) returns jsonb
 language plpgsql immutable set search_path = pg_catalog, public as $$
 declare
     v_scope text;
+    v_scoped jsonb;
     v_old jsonb;
-    v_new jsonb;
     v_name text;
     v_value bigint;
 begin
     foreach v_scope in array p_scopes loop
-        v_old := coalesce(p_counters -> v_scope, '{"count": 0}');
-        v_new := jsonb_build_object('count', (v_old ->> 'count')::bigint + 1);
+        v_scoped := coalesce(p_counters -> v_scope, '{}');
         for v_name, v_value in select key, value::bigint from jsonb_each_text(p_figures) loop
-            v_new := v_new || jsonb_build_object(v_name, jsonb_build_object(
-                'sum', coalesce((v_old -> v_name ->> 'sum')::bigint, 0) + v_value,
-                'max', greatest(coalesce((v_old -> v_name ->> 'max')::bigint, v_value), v_value),
+            v_old := v_scoped -> v_name;
+            v_scoped := v_scoped || jsonb_build_object(v_name, jsonb_build_object(
+                'count', coalesce((v_old ->> 'count')::bigint, 0) + 1,
+                'sum', coalesce((v_old ->> 'sum')::bigint, 0) + v_value,
+                'max', greatest(coalesce((v_old ->> 'max')::bigint, v_value), v_value),
                 'last', v_value));
         end loop;
-        p_counters := jsonb_set(p_counters, array[v_scope], v_new);
+        p_counters := p_counters || jsonb_build_object(v_scope, v_scoped);
     end loop;
     return p_counters;
 end $$;
