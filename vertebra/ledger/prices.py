@@ -1,4 +1,4 @@
-"""What models cost: the operator's `prices.yaml` first, else the price list shipped with genai-prices. Never the network.
+"""What models cost: the operator's `prices.yaml` first, else the list shipped with genai-prices. Never the network.
 
 A model that neither knows is refused: nothing would bound what it may cost. The same holds for one that is also charged
 by something other than tokens.
@@ -63,7 +63,7 @@ def overlay(rows: Json, *, at: str = "prices.yaml") -> PriceTable:
 
 
 def price_of(provider: str, model: str, own: PriceTable, now: datetime) -> Price:
-    """Today's price of a model. `now` matters to prices that change with time. Raises Unpriced, saying what to write."""
+    """Today's price of a model; `now` matters to prices that change with time. Raises Unpriced, with the remedy."""
     return own.find(provider, model) or _listed(provider, model, now)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from vertebra.schemas.graph import Breach
-from vertebra.schemas.llm import ModelRequest, ModelUsage
-from vertebra.schemas.money import MicroUSD, Price, Rates, usd
+from vertebra.schemas.llm import ModelRequest
+from vertebra.schemas.money import MicroUSD, Price, Rates, Usage, usd
 
 PER_MILLION = 1_000_000
 MESSAGE_ALLOWANCE = 16
@@ -85,9 +85,9 @@ def bound(input_tokens: int, output_tokens: int, price: Price) -> Bound:
     )
 
 
-def cost_of(usage: ModelUsage, price: Price) -> MicroUSD:
+def cost_of(usage: Usage, price: Price) -> MicroUSD:
     """What the reported tokens cost: each class at its own rate, rounded up once."""
-    rates = rates_for(price, usage.prompt_tokens)
+    rates = rates_for(price, usage.prompt)
     read = rates.input if rates.cache_read is None else rates.cache_read
     write = rates.input if rates.cache_write is None else rates.cache_write
     return _rounded_up(
@@ -95,22 +95,22 @@ def cost_of(usage: ModelUsage, price: Price) -> MicroUSD:
     )
 
 
-def settle(usage: ModelUsage, price: Price, bound: Bound, reply_bytes: int) -> Cost:
+def settle(usage: Usage, price: Price, bound: Bound, reply_bytes: int) -> Cost:
     """What a reply is booked at. A reply that claims to have used nothing is never free.
 
     No prompt tokens: the bound's input is booked. No output tokens for a reply that has bytes: its bytes, at most the
     output cap. More than the bound is booked as reported: the books say what was spent.
     """
-    mute = usage.prompt_tokens == 0
+    mute = usage.prompt == 0
     silent = usage.output == 0 and reply_bytes > 0
     if not (mute or silent):
-        return Cost(cost_of(usage, price), usage.total_tokens, estimated=False)
+        return Cost(cost_of(usage, price), usage.tokens, estimated=False)
     output = min(reply_bytes, bound.output_tokens) if silent else usage.output
     if mute:
         priced = _dearest(bound.input_tokens, output, price)
         return Cost(priced, bound.input_tokens + output, estimated=True)
     counted = usage.model_copy(update={"output": output})
-    return Cost(cost_of(counted, price), counted.total_tokens, estimated=True)
+    return Cost(cost_of(counted, price), counted.tokens, estimated=True)
 
 
 def rates_for(price: Price, prompt_tokens: int) -> Rates:
@@ -149,9 +149,7 @@ def _input_rates(rates: Rates) -> tuple[int, ...]:
 
 
 def _higher(one: Rates, other: Rates) -> dict[str, int | None]:
-    higher: dict[str, int | None] = {
-        name: max(getattr(one, name), getattr(other, name)) for name in ("input", "output")
-    }
+    higher: dict[str, int | None] = {"input": max(one.input, other.input), "output": max(one.output, other.output)}
     for name in ("cache_read", "cache_write"):
         given = [rate for rate in (getattr(one, name), getattr(other, name)) if rate is not None]
         # a class that only one of the two prices still costs at least `input` of the other

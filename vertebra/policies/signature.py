@@ -1,4 +1,4 @@
-"""Ed25519 over statements: who signed, with which key, and whether the statement still counts. Pure; keys are arguments."""
+"""Ed25519 over statements: who signed, with which key, and whether it still counts. Pure; keys are arguments."""
 
 from __future__ import annotations
 
