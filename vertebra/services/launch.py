@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from vertebra.schemas.errors import SettingsError
 
-_NAMESPACE = ("--user", "--map-user=1000", "--map-group=1000")
+_LIKED_USER = 1000
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Launch:
 
     setpriv: str | None
     unshare: str | None
-    is_root: bool
+    needs_namespace: bool
+    """Postgres takes neither root nor a user without a name."""
 
     @classmethod
     def on(cls, path: str) -> Launch:
         """What this machine offers; programs are looked for in `path`."""
-        return cls(shutil.which("setpriv", path=path), shutil.which("unshare", path=path), os.geteuid() == 0)
+        needs_namespace = os.geteuid() == 0 or os.geteuid() not in _named_users()
+        return cls(shutil.which("setpriv", path=path), shutil.which("unshare", path=path), needs_namespace)
 
     def argv(self, program: Sequence[str]) -> tuple[str, ...]:
         """`program`, interrupted by the kernel when the thread that started it ends. Elsewhere the watchdog does it."""
@@ -34,22 +37,34 @@ class Launch:
 
     def postgres(self, program: Sequence[str]) -> tuple[str, ...]:
         """`program` as a user that Postgres accepts: files stay the caller's and nothing is chowned."""
-        if not self.is_root:
+        if not self.needs_namespace:
             return self.argv(program)
-        self._check_namespace()
-        return (str(self.unshare), *_NAMESPACE, *self.argv(program))
-
-    def _check_namespace(self) -> None:
-        """Raise SettingsError unless root can start a program in a user namespace here."""
         if self.unshare is None or self.setpriv is None:
             raise _no_namespace("`unshare` and `setpriv` (util-linux) are missing")
-        tried = subprocess.run([self.unshare, *_NAMESPACE, "true"], capture_output=True, text=True, check=False)
+        user = stand_in(_named_users())
+        entering = (self.unshare, "--user", f"--map-user={user}", f"--map-group={user}")
+        tried = subprocess.run([*entering, "true"], capture_output=True, text=True, check=False)
         if tried.returncode:
             raise _no_namespace(tried.stderr.strip() or f"exit code {tried.returncode}")
+        return (*entering, *self.argv(program))
+
+
+def stand_in(named: Collection[int]) -> int:
+    """The user that Postgres believes to be: initdb wants its number to have a name in /etc/passwd."""
+    if _LIKED_USER in named:
+        return _LIKED_USER
+    others = [user for user in named if user != 0]
+    if not others:
+        raise _no_namespace("/etc/passwd names nobody but root")
+    return max(others)  # `nobody` almost everywhere
+
+
+def _named_users() -> frozenset[int]:
+    return frozenset(entry.pw_uid for entry in pwd.getpwall())
 
 
 def _no_namespace(reason: str) -> SettingsError:
     return SettingsError(
-        f"Postgres refuses to run as root, and user namespaces are not available here ({reason})",
+        f"Postgres does not run as user {os.geteuid()}, and user namespaces are not available here ({reason})",
         do="start vertebra as an ordinary user, or set VERTEBRA_DATABASE_URL to a Postgres that runs elsewhere",
     )

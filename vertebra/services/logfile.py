@@ -8,7 +8,7 @@ from pathlib import Path
 
 LIMIT_BYTES = 4 * 1024 * 1024
 _TAIL_LINES = 40
-_LINE_CHARS = 2_000
+_LINE_CHARS = 400
 
 
 class LogFile:

@@ -167,7 +167,8 @@ class Supervisor:
         async def temporal_ready() -> bool:
             return await temporal.is_ready(f"{LOOPBACK}:{chosen.temporal}")
 
-        env = self._options.child_env
+        # a Go program built without C asks the environment who runs it
+        env = {"USER": "vertebra", "HOME": str(self.state), **self._options.child_env}
         program = self._launch.postgres(cluster.argv(chosen.postgres))
         await self.add(ChildSpec("postgres", program, env, postgres_ready, cwd=self.state))
         program = self._launch.argv(server.argv(chosen))

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 
 
 def main() -> None:

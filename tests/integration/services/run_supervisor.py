@@ -18,7 +18,8 @@ async def main() -> None:
     """Print the services as one line of JSON, then wait."""
     async with Supervisor(Path(sys.argv[1]), ServiceOptions.from_environ(os.environ)) as supervisor:
         if "stubborn" in sys.argv:
-            await supervisor.add(ChildSpec("stubborn", ("/bin/sh", "-c", _STUBBORN), {"PATH": "/usr/bin:/bin"}))
+            env = {"PATH": "/usr/bin:/bin"}
+            await supervisor.add(ChildSpec("stubborn", ("/bin/sh", "-c", _STUBBORN), env, stop_timeout_s=1))
         sys.stdout.write(supervisor.services.model_dump_json() + "\n")
         sys.stdout.flush()
         if "once" not in sys.argv:
