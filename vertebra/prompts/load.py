@@ -27,7 +27,9 @@ def load_prompt(value: Json, places: Places) -> Prompt:
         complain.raise_any()
     assert isinstance(value, dict)
     _known(value, _KEYS, (), complain)
+    before = len(complain.found)
     inputs = read_fields(value.get("input"), ("input",), complain)
+    inputs_are_sound = len(complain.found) == before
     outputs = read_fields(value.get("output"), ("output",), complain)
     prompt = Prompt(
         name=_name(value, complain),
@@ -39,7 +41,7 @@ def load_prompt(value: Json, places: Places) -> Prompt:
         output_json=fields_text(outputs),
         tests_json=json_text(_tests(value, complain)),
     )
-    if not complain.found or inputs:  # without its inputs every name of a template would look undeclared
+    if inputs_are_sound:  # else the names of broken inputs would look undeclared
         _check_texts(prompt, inputs, complain)
     complain.raise_any()
     return prompt

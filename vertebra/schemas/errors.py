@@ -207,6 +207,10 @@ class DiskFull(StoreError):
     """The disk is full."""
 
 
+class ChildLost(StoreError):
+    """A child process was lost before it answered; the step may be tried again."""
+
+
 class NotFound(StoreError):
     """Nothing is stored under this name."""
 
