@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -47,6 +47,13 @@ class Outside:
         self.process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
+    """A supervisor whose services no other test uses: they are killed here."""
+    async with Supervisor(tmp_path_factory.mktemp("own"), ServiceOptions.from_environ(os.environ)) as running:
+        yield running
+
+
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Outside]:
     running = Outside(tmp_path)
@@ -75,52 +82,52 @@ async def _read(dsn: str) -> list[int]:
         return [row[0] for row in await (await connection.execute("select n from kept")).fetchall()]
 
 
-async def test_a_killed_postgres_comes_back_with_its_data(supervisor: Supervisor, database: str) -> None:
+async def test_a_killed_postgres_comes_back_with_its_data(own: Supervisor) -> None:
     """After kill -9 the server is ready again at the same address, and what was acknowledged is there."""
-    await _write(database)
-    before = supervisor.services
+    await _write(own.services.postgres_dsn)
+    before = own.services
 
-    supervisor.kill("postgres")
-    await supervisor.wait_ready("postgres", 20)
+    own.kill("postgres")
+    await own.wait_ready("postgres", 20)
 
-    assert [7] == await _read(database)
-    assert before.postgres_dsn == supervisor.services.postgres_dsn
-    assert before.pids["postgres"] != supervisor.services.pids["postgres"]
-    assert supervisor.services == state.read(supervisor.state)
+    assert [7] == await _read(own.services.postgres_dsn)
+    assert before.postgres_dsn == own.services.postgres_dsn
+    assert before.pids["postgres"] != own.services.pids["postgres"]
+    assert own.services == state.read(own.state)
 
 
-async def test_a_killed_temporal_comes_back_with_its_runs(supervisor: Supervisor) -> None:
+async def test_a_killed_temporal_comes_back_with_its_runs(own: Supervisor) -> None:
     """After kill -9 a run that was started is still there, at the same address."""
-    client = await Client.connect(supervisor.services.temporal_address)
+    client = await Client.connect(own.services.temporal_address)
     await client.start_workflow("nobody-serves-it", id="kept", task_queue="none")
 
-    supervisor.kill("temporal")
-    await supervisor.wait_ready("temporal", 20)
+    own.kill("temporal")
+    await own.wait_ready("temporal", 20)
 
-    again = await Client.connect(supervisor.services.temporal_address)
+    again = await Client.connect(own.services.temporal_address)
     assert "nobody-serves-it" == (await again.get_workflow_handle("kept").describe()).workflow_type
     await again.get_workflow_handle("kept").terminate()
 
 
-async def test_what_is_added_is_kept_running(supervisor: Supervisor) -> None:
+async def test_what_is_added_is_kept_running(own: Supervisor) -> None:
     """A worker process is started again like the servers, and its pid stands in the file."""
-    await supervisor.add(ChildSpec("worker", ("/bin/sleep", "100"), {}))
-    old = supervisor.kill("worker")
-    await supervisor.wait_ready("worker", 5)
+    await own.add(ChildSpec("worker", ("/bin/sleep", "100"), {}))
+    old = own.kill("worker")
+    await own.wait_ready("worker", 5)
 
-    found = state.find_services(supervisor.state)
+    found = state.find_services(own.state)
 
     assert found is not None
-    assert old != found.pids["worker"] == supervisor.child("worker").pid
-    await supervisor.remove("worker")
-    assert "worker" not in supervisor.services.pids
+    assert old != found.pids["worker"] == own.child("worker").pid
+    await own.remove("worker")
+    assert "worker" not in own.services.pids
 
 
-async def test_others_publish_their_addresses(supervisor: Supervisor) -> None:
+async def test_others_publish_their_addresses(own: Supervisor) -> None:
     """Logins and addresses that are added are found by everybody in the folder."""
-    supervisor.publish(dsns={"gate": "postgresql://gate"}, addresses={"api": "http://127.0.0.1:1"})
+    own.publish(dsns={"gate": "postgresql://gate"}, addresses={"api": "http://127.0.0.1:1"})
 
-    found = state.find_services(supervisor.state / "logs")
+    found = state.find_services(own.state / "logs")
 
     assert found is not None
     assert ("postgresql://gate", "http://127.0.0.1:1") == (found.dsns["gate"], found.addresses["api"])

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from vertebra.schemas.errors import AlreadyRunning, DiskFull, ForeignData
-from vertebra.services import folder, ports, postgres
+from vertebra.services import folder, ports, postgres, temporal_cli
 from vertebra.services.launch import Launch
 from vertebra.services.options import ServiceOptions
 from vertebra.services.state import Services, find_services
@@ -159,6 +159,20 @@ async def test_a_full_disk_is_told_before_the_start(tmpfs: Path) -> None:
             pass
 
     assert ["supervisor.lock"] == list(map(os.path.basename, _contents(tmpfs)))
+
+
+@_needs_root
+async def test_a_disk_too_small_for_the_build(tmpfs: Path, tmp_path: Path) -> None:
+    """The Go build needs 4 GB: with less it is not begun."""
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\n[ $1 = env ] && echo go1.26.1\n")
+    go.chmod(0o755)
+    options = ServiceOptions(cache=tmpfs, path=str(tmp_path), may_download=False)
+
+    with pytest.raises(DiskFull, match="4096 MB are needed"):
+        await temporal_cli.find_or_make(options, print)
+
+    assert ["build.lock"] == list(_contents(tmpfs))
 
 
 @_needs_root
