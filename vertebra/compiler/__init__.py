@@ -1,0 +1,10 @@
+"""From an author's text to the graph that runs: AgentGraph, then CompiledGraph, with every mistake told at once."""
+
+from __future__ import annotations
+
+from vertebra.compiler.catalogue import Catalogue, pinned_prices
+from vertebra.compiler.compile import compile_graph
+from vertebra.compiler.read import read_graph
+from vertebra.schemas.authored import AgentGraph
+
+__all__ = ["AgentGraph", "Catalogue", "compile_graph", "pinned_prices", "read_graph"]

@@ -1,0 +1,33 @@
+"""What a graph may name, as values: the compiler looks nothing up, so the same values give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.money import Price, PriceTable
+from vertebra.schemas.prompt import Prompt
+from vertebra.schemas.tool import ToolSpec
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything outside the graph that compiling it depends on."""
+
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    """By `name@version`."""
+    tools: Mapping[str, ToolSpec] = field(default_factory=dict)
+    """By name."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """By `provider/model`."""
+    roles: frozenset[str] | None = None
+    """The roles that people hold; None where that is not known, and roles are then not checked."""
+    services: frozenset[str] | None = None
+    """The names that may start runs without a ticket; None where that is not known."""
+
+
+def pinned_prices(graph: CompiledGraph, prices: Mapping[str, Price]) -> PriceTable:
+    """The price rows whose digest the graph pins."""
+    names = sorted({agent.model.name for agent in graph.agents.values()})
+    return PriceTable(prices=tuple(prices[name] for name in names if name in prices))

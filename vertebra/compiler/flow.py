@@ -1,0 +1,187 @@
+"""What follows from the wiring alone: start, reachability, cycles, dominators, joins, and what may run in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import combinations
+
+from vertebra.compiler.routes import Wiring
+from vertebra.schemas.authored import AuthoredNode
+from vertebra.schemas.graph import END, Join
+
+NONE: frozenset[str] = frozenset()
+
+
+class Flow:
+    """The ways through a graph: its edges and the `on_error` edges of its nodes."""
+
+    def __init__(self, nodes: Mapping[str, AuthoredNode], wiring: Wiring) -> None:
+        self.nodes = tuple(nodes)
+        self.wiring = wiring
+        self.errors = {
+            name: node.on_error for name, node in nodes.items() if node.on_error is not None and node.on_error in nodes
+        }
+        self.caps = {name for name, node in nodes.items() if node.max_visits is not None}
+        self._reached: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
+
+    def next(self, node: str) -> tuple[str, ...]:
+        """Where a token may go from `node`, normal edges first; the end is left out."""
+        normal = [target for target in self.wiring.ways[node].targets if target != END]
+        error = [self.errors[node]] if node in self.errors else []
+        return tuple(dict.fromkeys((*normal, *error)))
+
+    @cached_property
+    def before(self) -> dict[str, tuple[str, ...]]:
+        """The nodes with an edge to each node."""
+        found: dict[str, list[str]] = {node: [] for node in self.nodes}
+        for node in self.nodes:
+            for target in self.next(node):
+                found[target].append(node)
+        return {node: tuple(sources) for node, sources in found.items()}
+
+    @cached_property
+    def start(self) -> str:
+        """The first node without in-edges but its own; where all have some, the first of the file."""
+        open_ = (node for node in self.nodes if not set(self.before[node]) - {node})
+        return next(open_, self.nodes[0])
+
+    @cached_property
+    def reachable(self) -> frozenset[str]:
+        return self.reach(self.start)
+
+    def reach(self, node: str, without: frozenset[str] = NONE) -> frozenset[str]:
+        """The nodes on all ways from `node` on, itself included, that do not enter `without`."""
+        if node in without:
+            return NONE
+        key = (node, without)
+        if key not in self._reached:
+            seen, todo = {node}, [node]
+            while todo:
+                for target in self.next(todo.pop()):
+                    if target not in seen and target not in without:
+                        seen.add(target)
+                        todo.append(target)
+            self._reached[key] = frozenset(seen)
+        return self._reached[key]
+
+    def fallback_only(self, node: str) -> bool:
+        """Whether every way into `node` is an `on_error` edge, so that it may read `error`."""
+        normal = any(node in self.wiring.ways[source].targets for source in self.nodes)
+        return not normal and node in self.errors.values() and node != self.start
+
+    @cached_property
+    def endless(self) -> tuple[tuple[str, ...], ...]:
+        """Cycles that no cap ends: a capped node is left by its `on_error` edge only, others by every edge."""
+        return _cycles(self.nodes, {node: self._past_cap(node) for node in self.nodes})
+
+    def _past_cap(self, node: str) -> tuple[str, ...]:
+        if node not in self.caps:
+            return self.next(node)
+        return (self.errors[node],) if node in self.errors else ()
+
+    @cached_property
+    def dominators(self) -> dict[str, frozenset[str]]:
+        """For each reachable node, the nodes on every way to it, itself included."""
+        live = [node for node in self.nodes if node in self.reachable]
+        found = {node: frozenset(live) for node in live} | {self.start: frozenset((self.start,))}
+        changed = True
+        while changed:
+            changed = False
+            for node in live:
+                ways = [found[source] for source in self.before[node] if source in found]
+                new = frozenset((node,)) | (frozenset.intersection(*ways) if ways and node != self.start else NONE)
+                if new != found[node]:
+                    found[node], changed = new, True
+        return found
+
+    def is_fork(self, node: str) -> bool:
+        ways = self.wiring.ways[node]
+        return len(self.branches(node)) > 1 and (ways.take == "every" or any(len(edge.to) > 1 for edge in ways.edges))
+
+    def branches(self, node: str) -> tuple[str, ...]:
+        """Where a fork sends its branches."""
+        ways = self.wiring.ways[node]
+        return tuple(target for target in ways.targets if target != END)
+
+    def nearest_dominator(self, nodes: Iterable[str]) -> str | None:
+        common = frozenset.intersection(*(self.dominators.get(node, NONE) for node in nodes))
+        return max(common, key=lambda node: len(self.dominators[node]), default=None)
+
+    @cached_property
+    def joins(self) -> dict[str, Join]:
+        return {node: self._join(node, sources) for node, sources in self.wiring.joins.items()}
+
+    def _join(self, node: str, sources: tuple[str, ...]) -> Join:
+        above = self.nearest_dominator(sources)
+        fork = above if above is not None and self.is_fork(above) else None
+        stop = frozenset((node,))
+        leads = {other for other in self.nodes if other != node and self._leads(other, node, stop)}
+        return Join(sources=tuple(sorted(sources)), fork=fork, upstream=tuple(sorted(leads)))
+
+    def _leads(self, other: str, node: str, stop: frozenset[str]) -> bool:
+        return any(node in self.next(step) for step in self.reach(other, stop))
+
+    @cached_property
+    def parallel(self) -> frozenset[tuple[str, str]]:
+        """Pairs of nodes (in file order, also a node with itself) that may run at the same time."""
+        found: set[tuple[str, str]] = set()
+        order = {node: index for index, node in enumerate(self.nodes)}
+        for fork in self.nodes:
+            if self.is_fork(fork):
+                areas = {area for pair in self._pairs(fork) for area in self._areas(fork, *pair)}
+                for left, right in areas:
+                    found |= {(a, b) if order[a] <= order[b] else (b, a) for a in left for b in right}
+        return frozenset(found)
+
+    def _pairs(self, fork: str) -> list[tuple[str, str]]:
+        """Branches of the fork that are taken together."""
+        ways = self.wiring.ways[fork]
+        if ways.take == "every":
+            return list(combinations(self.branches(fork), 2))
+        return [pair for edge in ways.edges for pair in combinations(edge.to, 2)]
+
+    def _areas(self, fork: str, left: str, right: str) -> list[tuple[frozenset[str], frozenset[str]]]:
+        """What runs beside what: the branches up to where they meet, and what left a branch beside what follows."""
+        meets = frozenset(join for join in self.wiring.joins if self._meet(fork, join, left, right))
+        mine, theirs = self.reach(left, meets), self.reach(right, meets)
+        areas = [(mine, theirs)]
+        for join in meets:
+            escaped = (mine | theirs) - frozenset(self.joins[join].upstream) - {join}
+            if escaped:
+                areas.append((escaped, self.reach(join)))
+        return areas
+
+    def _meet(self, fork: str, join: str, left: str, right: str) -> bool:
+        sources = set(self.wiring.joins[join])
+        stop = frozenset((fork, join))
+        return bool(sources & self.reach(left, stop)) and bool(sources & self.reach(right, stop))
+
+
+def _cycles(nodes: tuple[str, ...], edges: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """One cycle for each group of nodes that lead to each other, in the order of its ways."""
+    found: list[tuple[str, ...]] = []
+    for node in nodes:
+        if not any(node in cycle for cycle in found) and (cycle := _cycle_through(node, edges)):
+            found.append(cycle)
+    return tuple(found)
+
+
+def _cycle_through(node: str, edges: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The shortest way from `node` back to itself, or nothing."""
+    came: dict[str, str | None] = dict.fromkeys(edges[node])
+    todo = list(came)
+    while todo and node not in came:
+        here = todo.pop(0)
+        for target in edges[here]:
+            if target not in came:
+                came[target] = here
+                todo.append(target)
+    if node not in came:
+        return ()
+    way: list[str] = [node]
+    step = came[node]
+    while step is not None:
+        way.append(step)
+        step = came[step]
+    return (way[0], *reversed(way[1:]))

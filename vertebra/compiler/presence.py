@@ -1,0 +1,87 @@
+"""Which results and channels are surely there when a node begins, whatever way the run took to it.
+
+An operator's `skip` is no way of the graph: what it leaves out blocks its reader by name when it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vertebra.compiler.flow import Flow
+from vertebra.compiler.routes import Way
+from vertebra.schemas.graph import END
+
+Facts = frozenset[str]
+"""Names of what is there: a node's id (it has a result), or `state.NAME` (the channel was written)."""
+
+
+class Presence:
+    """A forward analysis: of alternatives what all have, of branches that meet what any surely brings."""
+
+    def __init__(self, flow: Flow, gives: Mapping[str, Facts]) -> None:
+        """`gives` names the channels that each node's success surely writes."""
+        self._flow = flow
+        self._gives = gives
+        self._live = [node for node in flow.nodes if node in flow.reachable]
+        everything = frozenset(flow.nodes) | frozenset(name for names in gives.values() for name in names)
+        self._at: dict[str, Facts] = dict.fromkeys(flow.nodes, everything)
+        changed = True
+        while changed:
+            found = {node: self._arrive(node) for node in self._live}
+            changed = any(found[node] != self._at[node] for node in self._live)
+            self._at.update(found)
+
+    def at(self, node: str) -> Facts:
+        """What is there when the node begins."""
+        return self._at[node]
+
+    def after(self, node: str) -> Facts:
+        """What is there when it has succeeded."""
+        return self._at[node] | self._gives[node] | {node}
+
+    @property
+    def at_end(self) -> Facts:
+        """What is there whichever final edge ends the run."""
+        ends = [self.after(node) for node in self._live if END in self._flow.wiring.ways[node].targets]
+        return frozenset.intersection(*ends) if ends else frozenset()
+
+    def _arrive(self, node: str) -> Facts:
+        ways: list[Facts] = [frozenset()] if node == self._flow.start else []
+        joined = self._flow.joins.get(node)
+        for source in self._live:
+            if node in self._flow.wiring.ways[source].targets and not (joined and source in joined.sources):
+                ways.append(self.after(source))
+            if self._flow.errors.get(source) == node:
+                ways.append(self._at[source])
+        if joined is not None:
+            ways.append(self._join(node))
+        return frozenset.intersection(*ways) if ways else frozenset()
+
+    def _join(self, node: str) -> Facts:
+        join = self._flow.joins[node]
+        if join.fork is None:
+            return frozenset.intersection(*(self.after(source) for source in join.sources))
+        ways = self._flow.wiring.ways[join.fork]
+        base = self.after(join.fork)
+        brought = [(edge, self._edge(node, join.fork, edge)) for edge in ways.edges]
+        leading = [(edge, facts) for edge, facts in brought if facts is not None]
+        always = [facts for edge, facts in leading if ways.take == "every" and edge.when is None and not edge.otherwise]
+        if always:
+            return base.union(*always)
+        return base | (frozenset.intersection(*(facts for _, facts in leading)) if leading else frozenset())
+
+    def _edge(self, node: str, fork: str, edge: Way) -> Facts | None:
+        """What the branches of one edge surely bring together, or None if the edge does not lead to the join."""
+        branches = [self._branch(node, fork, target) for target in edge.to if target != END]
+        brought = [facts for facts in branches if facts is not None]
+        return frozenset[str]().union(*brought) if brought else None
+
+    def _branch(self, node: str, fork: str, target: str) -> Facts | None:
+        join = self._flow.joins[node]
+        area = self._flow.reach(target, frozenset((node, fork)))
+        arriving = [source for source in join.sources if source in area]
+        if not arriving:
+            return None
+        if area - frozenset(join.upstream):
+            return frozenset()  # it may leave by another way, and the others go on without it
+        return frozenset.intersection(*(self.after(source) for source in arriving))
