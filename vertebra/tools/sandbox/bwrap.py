@@ -1,7 +1,7 @@
 """The `standard` level: bubblewrap, with a system call filter and limits, as a user who owns nothing.
 
 No folder of the machine is writable inside: /tmp and /box are memory of a fixed size, and job and answer travel through
-pipes. Measured: docs/security.md.
+pipes.
 """
 
 from __future__ import annotations

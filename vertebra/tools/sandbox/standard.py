@@ -23,6 +23,7 @@ _HEAD = 16
 """Room for the line before an answer."""
 _FLOOD_BYTES = 1_000_000
 """A job that prints more is killed; up to here the rest is read and thrown away."""
+_LEAVE_WITHIN_S = 1.0
 _END_WITHIN_S = 5.0
 _SAID_BYTES = 2000
 _NAME_CHARS = 100
@@ -66,6 +67,8 @@ class StandardSandbox:
             process = await self._start(job.limits, filter_fd, group)
             try:
                 output = await _converse(process, job)
+                if output.broken is None:
+                    await _leave(process)
             finally:
                 await _kill(process)
             out_of_memory = group is not None and group.ran_out_of_memory()
@@ -165,8 +168,17 @@ async def _read(pipe: asyncio.StreamReader, kept: bytearray, keep: int, at_most:
             raise _TooMuch(at_most)
 
 
+async def _leave(process: asyncio.subprocess.Process) -> None:
+    """Let a process that has closed its outputs end by itself: killing it at that moment would hide its exit code."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LEAVE_WITHIN_S):
+            await process.wait()
+
+
 async def _kill(process: asyncio.subprocess.Process) -> None:
     """Kill the outermost process: the kernel then ends the whole namespace with it."""
+    if process.returncode is not None:
+        return
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await asyncio.shield(asyncio.wait_for(_ended(process), _END_WITHIN_S))
