@@ -22,6 +22,7 @@ from vertebra.tools.checks import check_output
 from vertebra.tools.frames import BadFrame, read_frame, write_frame
 from vertebra.tools.sandbox.bwrap import SEARCH_PATH
 
+_PREFIX = "vertebra-tools-"
 _READY_WITHIN_S = 30.0
 _STOP_WITHIN_S = 3.0
 _BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
@@ -55,7 +56,7 @@ class ToolHost:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def __aenter__(self) -> ToolHost:
-        self._folder = Path(tempfile.mkdtemp(prefix="vertebra-tools-"))  # 0700, and short: a socket path has 107 bytes
+        self._folder = _new_folder()
         await self._start()
         self._keeper = asyncio.create_task(self._keep())
         return self
@@ -160,6 +161,25 @@ class ToolHost:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _new_folder() -> Path:
+    """A folder of our own, 0700, with a short name: a socket path has 107 bytes. Removes those of killed workers."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = old.name.removeprefix(_PREFIX).split("-")[0]
+        if owner.isdecimal() and not _lives(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)  # another user's stays
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _socket(folder: Path) -> Path:

@@ -13,9 +13,7 @@ from vertebra.schemas.tool import Limits
 from vertebra.tools.sandbox.bwrap import Programs, command, find_programs
 
 PROGRAMS = Programs(bwrap="/usr/bin/bwrap", prlimit="/usr/bin/prlimit", setpriv=None, python="/usr/bin/python3.11")
-ROOT = Programs(
-    bwrap="/usr/bin/bwrap", prlimit="/usr/bin/prlimit", setpriv="/usr/bin/setpriv", python="/opt/py/bin/python3"
-)
+ROOT = replace(PROGRAMS, setpriv="/usr/bin/setpriv", python="/opt/py/bin/python3")
 
 
 def program(folder: Path, name: str) -> None:
