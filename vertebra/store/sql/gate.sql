@@ -36,7 +36,7 @@ select n, state, class, counts, opened_by, started_at from attempts where call =
 
 -- name: approvals
 -- What people were asked about this activity, newest round first, with what they decided.
-select a.id, a.kind, a.subject, a.round, a.digest, a.assign, a.backup, a.escalate_after, a.expires_at, a.state, a.used_by,
+select a.id, a.run, a.kind, a.subject, a.round, a.digest, a.assign, a.backup, a.escalate_after, a.expires_at, a.state, a.used_by,
     d.verb, d.arguments_digest, d.statement, d.signature, d.key, d.at as decided_at, now() as now
 from approvals a left join decisions d on d.approval = a.id
 where a.run = %(run)s and a.activity_id = %(activity_id)s
@@ -45,9 +45,9 @@ order by a.round desc, d.at;
 -- name: keys
 -- The public halves that may have signed those decisions.
 select p.name, p.key, p.public_key, p.roles, p.signer, p.revoked_at from people p
-where p.key in (
-    select d.key from decisions d join approvals a on a.id = d.approval
-    where a.run = %(run)s and a.activity_id = %(activity_id)s
+where exists (
+    select from decisions d join approvals a on a.id = d.approval
+    where a.run = %(run)s and a.activity_id = %(activity_id)s and (d.key = p.key or d.person = p.name)
 );
 
 -- name: put_call
@@ -108,3 +108,11 @@ insert into calls (tenant, id, run, activity_id, call_digest, kind, effect, node
 values (%(tenant)s, %(id)s, %(run)s, %(activity_id)s, %(call_digest)s, %(kind)s, 'pure', %(node)s, %(visit)s, %(context)s,
     'done', %(result)s, now())
 on conflict (id) do nothing;
+
+-- name: graph
+-- A published graph by its digest.
+select bytes from graphs where digest = %(digest)s;
+
+-- name: run_pins
+-- What never changes of a run: which graph it pins, whose it is.
+select tenant, graph_digest, correlation_id from runs where id = %(run)s;
