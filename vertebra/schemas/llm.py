@@ -107,6 +107,18 @@ class ModelUsage(Usage):
     """The vendor's own statement, as JSON text."""
 
     @property
+    def prompt_tokens(self) -> int:
+        return self.prompt
+
+    @property
+    def completion_tokens(self) -> int:
+        return self.output
+
+    @property
+    def total_tokens(self) -> int:
+        return self.tokens
+
+    @property
     def usable(self) -> bool:
         """Every request and every reply costs something: zeros mean that the vendor told us nothing."""
         return self.prompt > 0 and self.output > 0

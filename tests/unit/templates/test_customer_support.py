@@ -1,0 +1,256 @@
+"""The support template: its files are right, and its ten tickets take the paths that its README promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from vertebra.boundary.strict_yaml import read_yaml
+from vertebra.compiler import Catalogue, compile_graph, read_graph
+from vertebra.policies.budget import bound_of, cost_of
+from vertebra.prompts.load import load_prompt
+from vertebra.prompts.parse import parse_output
+from vertebra.prompts.render import render
+from vertebra.providers.protocol import Place
+from vertebra.providers.scripted import ScriptedProvider
+from vertebra.schemas.call import ToolCall
+from vertebra.schemas.canonical import Json, json_text
+from vertebra.schemas.fields import to_json_schema
+from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.llm import Asked, AssistantMessage, ModelRequest, OfferedTool, Spoken, ToolMessage, UserMessage
+from vertebra.schemas.money import Price
+from vertebra.schemas.prompt import Prompt
+from vertebra.tools.context import ToolContext
+from vertebra.tools.registry import builtin
+
+TEMPLATE = Path(__file__).parents[3] / "vertebra" / "templates" / "customer-support"
+TICKETS: list[dict[str, str]] = [
+    json.loads(line) for line in (TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
+]
+ROOM = 3
+"""Guardrail, budget and the tickets are far enough apart that other wording of a request changes no path."""
+
+
+def parsed(path: Path) -> Json:
+    return read_yaml(path.read_bytes(), path.name).value
+
+
+def yaml_files(folder: str) -> Iterator[Path]:
+    return iter(sorted((TEMPLATE / folder).glob("*.yaml")))
+
+
+def prompts() -> dict[str, Prompt]:
+    files = [read_yaml(path.read_bytes(), path.name) for path in yaml_files("prompts")]
+    loaded = [load_prompt(file.value, file.marks) for file in files]
+    return {prompt.ref: prompt for prompt in loaded}
+
+
+def prices() -> dict[str, Price]:
+    rows = [Price.model_validate(row) for row in _list(parsed(TEMPLATE / "prices.yaml"))]
+    return {f"{price.provider}/{price.model}": price for price in rows}
+
+
+def _list(value: Json) -> list[Json]:
+    assert isinstance(value, list)
+    return value
+
+
+def compiled() -> CompiledGraph:
+    path = TEMPLATE / "graphs" / "customer-support.yaml"
+    catalogue = Catalogue(prompts=prompts(), tools=builtin().specs, prices=prices())
+    return compile_graph(read_graph(path.read_bytes(), path.name), catalogue)
+
+
+@dataclass
+class Walk:
+    """One ticket, walked through the model nodes in the order of the graph's edges, with the real tools."""
+
+    ticket: str
+    graph: CompiledGraph
+    path: list[str] = field(default_factory=list)
+    asked: list[ToolCall] = field(default_factory=list)
+    denied: list[str] = field(default_factory=list)
+    tokens: int = 0
+    microusd: int = 0
+    breach: str | None = None
+    """Where the token budget did not hold the next call's bound, first."""
+
+    def __post_init__(self) -> None:
+        replies = {path.stem: parsed(path) for path in yaml_files("replies")}
+        self.provider = ScriptedProvider(replies)
+        self.prompts = prompts()
+        self.prices = prices()
+
+    async def go(self) -> dict[str, Json]:
+        kind = (await self.node("classify", 1, {"ticket": self.ticket}))["kind"]
+        if kind == "spam":
+            return {}
+        for visit in (1, 2, 3):
+            found = await self.node("research", visit, {"ticket": self.ticket, "kind": kind})
+            if _number(found["confidence"]) >= 0.7:
+                break
+        return await self.node("draft", 1, {"ticket": self.ticket, "facts": found["facts"]})
+
+    async def node(self, name: str, visit: int, values: dict[str, Json]) -> dict[str, Json]:
+        self.path.append(name)
+        agent = self.graph.agents[self.graph.nodes[name].agent or ""]
+        prompt = self.prompts[agent.prompt]
+        rendered = render(prompt, dict(values))
+        messages: tuple[Spoken, ...] = (UserMessage(text=rendered.user),)
+        for turn in range(1, agent.max_turns + 1):
+            request = ModelRequest(
+                provider=agent.model.provider,
+                model=agent.model.model,
+                max_output_tokens=agent.model.max_output_tokens,
+                system=rendered.system,
+                messages=messages,
+                tools=tuple(_offered(tool) for tool in agent.tools),
+                output_schema_json=json_text(to_json_schema(prompt.output)),
+                prompt_pin=prompt.digest,
+            )
+            self._reserve(request, f"{name}#{visit}.{turn}")
+            place = Place("run", name, visit, turn, "CALL", 1)
+            reply = await self.provider.complete(request, place, timeout_s=5, key=None)
+            self.tokens += reply.usage.tokens
+            self.microusd += cost_of(reply.usage, self.prices[agent.model.name])
+            if not reply.tool_calls:
+                return parse_output(prompt, reply.content)
+            said = AssistantMessage(text=reply.content, tool_calls=tuple(map(Asked.of, reply.tool_calls)))
+            answers = [await self._answer(call, agent.tools) for call in reply.tool_calls]
+            messages = (*messages, said, *answers)
+        raise AssertionError(f"{name} never answered")
+
+    def _reserve(self, request: ModelRequest, at: str) -> None:
+        most = bound_of(request, self.prices[f"{request.provider}/{request.model}"])
+        budget = self.graph.spine.budget
+        assert budget is not None
+        assert self.microusd + most.microusd < (budget.microusd or 0)
+        if self.breach is None and self.tokens + most.tokens > (budget.tokens or 0):
+            self.breach = at
+
+    async def _answer(self, call: ToolCall, granted: tuple[str, ...]) -> ToolMessage:
+        self.asked.append(call)
+        if call.tool not in granted:
+            self.denied.append(call.tool)
+            return ToolMessage(tool_call=call.id, text='{"error":{"kind":"PermissionDenied"}}', failed=True)
+        tool = builtin().get(call.tool)
+        context = ToolContext(idempotency_key="CALL", project=TEMPLATE, maildir=TEMPLATE / "never")
+        value = await tool.call(call.arguments, context)
+        return ToolMessage(tool_call=call.id, text=json_text(value))
+
+
+def _offered(name: str) -> OfferedTool:
+    spec = builtin().get(name).spec
+    return OfferedTool(name=name, description=spec.description, input_schema_json=json_text(spec.input_schema))
+
+
+def _number(value: Json) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+async def walked(line: int) -> tuple[Walk, dict[str, Json]]:
+    walk = Walk(TICKETS[line - 1]["ticket"], compiled())
+    return walk, await walk.go()
+
+
+def test_the_graph_compiles() -> None:
+    """The template's graph, prompts, prices and the tools of this release fit together."""
+    assert "customer-support" == compiled().name
+
+
+def test_inputs_fit_the_graph() -> None:
+    """Ten tickets, each within the length that the graph's input allows."""
+    assert 10 == len(TICKETS)
+    assert all({"ticket", "email"} == ticket.keys() and len(ticket["ticket"]) < 8000 for ticket in TICKETS)
+
+
+@pytest.mark.parametrize("line", [1, 2, 3, 4, 6, 7, 10])
+async def test_plain_tickets_go_straight_through(line: int) -> None:
+    """Sorted, researched once, drafted; far inside the budget."""
+    walk, draft = await walked(line)
+
+    assert ["classify", "research", "draft"] == walk.path
+    assert walk.breach is None
+    assert walk.tokens * ROOM < 50_000
+    assert draft["text"]
+
+
+async def test_only_the_large_refund_needs_a_person() -> None:
+    """Of all tickets exactly the fourth pays back more than the limit of the approval."""
+    refunds = [(await walked(line))[1].get("refund_usd", 0.0) for line in range(1, 11)]
+
+    assert [0.0, 64.0, 0.0, 249.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] == refunds
+
+
+async def test_spam_ends_at_once() -> None:
+    """The fifth ticket costs one call and sends nothing."""
+    walk, draft = await walked(5)
+
+    assert (["classify"], {}) == (walk.path, draft)
+
+
+async def test_injection_asks_for_a_tool_outside_the_grant() -> None:
+    """The sixth ticket makes the model ask for send_email as researcher, which does not hold it."""
+    walk, _ = await walked(6)
+
+    assert ["send_email"] == walk.denied
+
+
+async def test_arithmetic_comes_from_python() -> None:
+    """The total in the seventh answer is what the tool computed; without the tool the answer names none."""
+    walk, draft = await walked(7)
+
+    assert "python" in [call.tool for call in walk.asked]
+    assert "$107.60" in str(draft["text"])
+
+
+async def test_thin_facts_are_researched_again() -> None:
+    """The eighth ticket needs a second round, which finds the part."""
+    walk, draft = await walked(8)
+
+    assert ["classify", "research", "research", "draft"] == walk.path
+    assert "CZ-54" in str(draft["text"])
+
+
+async def test_the_long_ticket_breaches_the_token_budget() -> None:
+    """The ninth ticket's bound passes the budget within its research, and its use stays below the token guardrail."""
+    walk, _ = await walked(9)
+
+    assert walk.breach is not None
+    assert walk.breach.startswith("research#1.")
+    assert walk.tokens < 45_000
+
+
+async def test_every_search_finds_something() -> None:
+    """No scripted query misses the documents."""
+    context = ToolContext(idempotency_key="CALL", project=TEMPLATE, maildir=TEMPLATE / "never")
+    tool = builtin().get("search_docs")
+    for line in range(1, 11):
+        walk, _ = await walked(line)
+        for call in walk.asked:
+            if call.tool == "search_docs":
+                found = await tool.call(call.arguments, context)
+                assert isinstance(found, dict)
+                assert found["results"], call.arguments
+
+
+async def test_any_other_message_is_answered() -> None:
+    """A message that no entry knows still gets through."""
+    walk = Walk("Xyzzy?", compiled())
+
+    draft = await walk.go()
+
+    assert "A colleague will answer it" in str(draft["text"])
+
+
+def test_scenarios_name_this_graph() -> None:
+    """Each scenario file is readable, named as its file, and about this graph."""
+    for path in yaml_files("tests"):
+        scenario = parsed(path)
+        assert isinstance(scenario, dict)
+        assert (path.stem, "customer-support") == (scenario["scenario"], scenario["graph"])
