@@ -164,7 +164,11 @@ class Join(Recorded):
     fork: str | None
     """The node whose fork made the branches: the sources' nearest common dominator; None if they are alternatives."""
     upstream: tuple[str, ...]
-    """Every node from which this join can be reached: a live branch at one of these is still waited for."""
+    """Every node from which this join can be reached, by normal or `on_error` edges, without going through `fork` again.
+
+    A live branch at one of these is waited for. A way that leads round a cycle through the fork does not count: the
+    branches of such a cycle would wait for each other.
+    """
 
 
 class Guardrail(Recorded):

@@ -1,0 +1,73 @@
+"""What people answered: to a held call, to a question, for a blocked node. What fits no open wait is ignored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vertebra.engine import calls, humans, routes, turns
+from vertebra.engine.state import Branch, NodeResult
+from vertebra.engine.working import Work, place
+from vertebra.schemas.run import Answer
+
+
+def answer(work: Work, given: Answer) -> None:
+    """Give a standing answer to everything that waits under its reference."""
+    for key in sorted(key for key, wait in work.waits.items() if wait.ask.ref == given.ref):
+        wait = work.waits.get(key)
+        if wait is None:
+            continue  # an answer before this one closed it
+        branch = work.branches[wait.branch]
+        if wait.ask.kind == "blocked":
+            _unblock(work, branch, given)
+        elif work.calls[key].input is None:
+            humans.person_answered(work, key, wait.ask, given)
+        else:
+            calls.answered(work, key, wait.ask, given)
+
+
+def _unblock(work: Work, branch: Branch, given: Answer) -> None:
+    if given.verb not in ("retry", "skip", "override"):
+        return
+    work.waits.pop(place(branch), None)
+    if given.verb == "retry":
+        _retry(work, branch)
+    elif given.verb == "skip":
+        _skip(work, branch)
+    else:
+        _override(work, branch, given)
+
+
+def _retry(work: Work, branch: Branch) -> None:
+    """Do the step again that failed."""
+    if branch.redo == "calls":
+        calls.resend_failed(work, branch)
+    elif branch.redo == "turns":
+        turns.one_more_turn(work, branch)
+    elif branch.redo == "human":
+        humans.ask_again(work, branch)
+    elif branch.redo == "write":
+        work.then("complete", branch)
+    else:
+        work.then("route" if branch.redo == "route" else "start", branch)
+
+
+def _skip(work: Work, branch: Branch) -> None:
+    """Leave the node without a result of this visit; an earlier visit's stays. Without a way out it blocks again."""
+    edges = routes.ways_out(work, branch)
+    if not edges:
+        routes.cannot_skip(work, branch)
+        return
+    work.drop_calls(branch)
+    work.task_note(branch, "skipped")
+    work.step(branch.at, branch.visit, "skipped")
+    routes.take(work, replace(branch, turn=None, kept=None), edges)
+
+
+def _override(work: Work, branch: Branch, given: Answer) -> None:
+    """Go on as if the node had given this result; what it wrote before it could not be left is taken back."""
+    work.drop_calls(branch)
+    work.task_note(branch, "overridden", given.arguments)
+    work.step(branch.at, branch.visit, "overridden")
+    if branch.undo is not None:
+        branch = replace(branch, state=branch.undo.state, writes=branch.undo.writes)
+    work.then("complete", replace(branch, turn=None, kept=NodeResult(branch.visit, given.arguments)))

@@ -1,0 +1,136 @@
+"""The working copy of one turn: changed freely inside `advance`, frozen at its end."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Literal
+
+from vertebra.engine.state import Branch, Ending, Pending, Progress, RunState, Wait
+from vertebra.schemas.call import CallError, Note
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.graph import CompiledGraph, Node
+from vertebra.schemas.run import DecideRequest
+
+Todo = Literal["enter", "start", "complete", "route"]
+"""Enter a node (a new visit), start it (again), take its kept result, choose what comes next."""
+MAX_STEPS = 1000
+"""Visits that the `state` query shows; older finished ones are in the envelopes."""
+
+
+class Work:
+    """State and commands in the making. Nodes are never started by recursion: they are queued in `todo`."""
+
+    def __init__(self, graph: CompiledGraph, state: RunState) -> None:
+        self.graph = graph
+        self.before = state
+        self.phase = state.phase
+        self.input: Json = state.input
+        self.branches = dict(state.branches)
+        self.calls = dict(state.calls)
+        self.decides = dict(state.decides)
+        self.waits = dict(state.waits)
+        self.visits = dict(state.visits)
+        self.steps = dict(state.steps)
+        self.notes = list(state.notes)
+        self.woken = state.woken
+        self.ending: Ending | None = state.ending
+        self.todo: deque[tuple[Todo, str]] = deque()
+        self.sends: list[str] = []
+        self.opens: list[str] = []
+        self.cancels: list[str] = []
+        self.asked: dict[str, tuple[DecideRequest, ...]] = {}
+        self.opened = False
+        """A new wait was opened."""
+        self.look = False
+        """Look for standing answers."""
+        self.tick = False
+        """The re-read timer fired."""
+
+    def node(self, branch: Branch) -> Node:
+        return self.graph.nodes[branch.at]
+
+    def put(self, branch: Branch) -> Branch:
+        self.branches[branch.id] = branch
+        return branch
+
+    def then(self, todo: Todo, branch: Branch) -> None:
+        """Queue the next step of a branch."""
+        self.put(branch)
+        self.todo.append((todo, branch.id))
+
+    def go(self, branch: Branch, node: str) -> None:
+        """Queue a new visit of a node by this branch."""
+        moved = replace(branch, at=node, visit=0, stage="entering", source="", turn=None, kept=None, undo=None)
+        self.then("enter", moved)
+
+    def visit(self, branch: Branch) -> Branch:
+        """Count a visit and make it the branch's."""
+        count = self.visits.get(branch.at, 0) + 1
+        self.visits[branch.at] = count
+        self.step(branch.at, count, "running")
+        return self.put(replace(branch, visit=count))
+
+    def step(self, node: str, visit: int, progress: Progress) -> None:
+        name = f"{node}#{visit}"
+        if len(self.steps) >= MAX_STEPS and name not in self.steps:
+            oldest = next((key for key, status in self.steps.items() if status != "running"), None)
+            self.steps.pop(oldest or name, None)
+        self.steps[name] = progress
+
+    def send(self, activity_id: str, call: Pending) -> None:
+        """Have this call carried out, for the first time or again."""
+        self.calls[activity_id] = replace(call, status="sent", error=None)
+        (self.sends if call.input else self.opens).append(activity_id)
+
+    def open_wait(self, key: str, wait: Wait) -> None:
+        self.waits[key] = wait
+        self.opened = self.look = True
+
+    def drop_calls(self, branch: Branch) -> None:
+        """The branch leaves its node: cancel what is in flight, forget what is held or failed."""
+        for activity_id in [key for key, call in self.calls.items() if call.branch == branch.id]:
+            self.drop_call(activity_id)
+        self.waits.pop(place(branch), None)
+
+    def drop_call(self, activity_id: str) -> None:
+        call = self.calls[activity_id]
+        self.waits.pop(activity_id, None)
+        if activity_id in self.sends or activity_id in self.opens or call.status in ("held", "failed"):
+            self.sends = [key for key in self.sends if key != activity_id]
+            self.opens = [key for key in self.opens if key != activity_id]
+            del self.calls[activity_id]
+        elif call.input is None:
+            del self.calls[activity_id]
+        elif call.status == "sent":
+            self.calls[activity_id] = replace(call, branch="", status="cancelling")
+            self.cancels.append(activity_id)
+
+    def leaves(self) -> list[Branch]:
+        """The branches that do not wait for children."""
+        return [branch for branch in self.branches.values() if branch.stage != "forked"]
+
+    def task_note(self, branch: Branch, status: Progress, result: Json = None, error: CallError | None = None) -> None:
+        """An envelope of a node's visit that no call writes."""
+        assert status not in ("running", "waiting")
+        found = None if error is None else error.model_dump(mode="json")
+        self.notes.append(
+            Note(
+                node=branch.at,
+                visit=branch.visit,
+                kind="task",
+                status=status,
+                branch=branch.id,
+                result=result,
+                error=found,
+            )
+        )
+
+    def plan_note(self, branch: Branch, targets: tuple[str, ...]) -> None:
+        """An envelope of a routing decision."""
+        self.notes.append(Note(node=branch.at, visit=branch.visit, kind="plan", branch=branch.id, next=targets))
+
+
+def place(branch: Branch) -> str:
+    """The name of a branch's visit, `node#visit`: also the activity id of a `tool` or `human` node."""
+    return f"{branch.at}#{branch.visit}"
