@@ -22,7 +22,7 @@ from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.fields import to_json_schema
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.llm import Asked, AssistantMessage, ModelRequest, OfferedTool, Spoken, ToolMessage, UserMessage
-from vertebra.schemas.money import Price
+from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
 from vertebra.tools.context import ToolContext
 from vertebra.tools.registry import builtin
@@ -49,9 +49,8 @@ def prompts() -> dict[str, Prompt]:
     return {prompt.ref: prompt for prompt in loaded}
 
 
-def prices() -> dict[str, Price]:
-    rows = [Price.model_validate(row) for row in _list(parsed(TEMPLATE / "prices.yaml"))]
-    return {f"{price.provider}/{price.model}": price for price in rows}
+def prices() -> PriceTable:
+    return PriceTable(prices=tuple(Price.model_validate(row) for row in _list(parsed(TEMPLATE / "prices.yaml"))))
 
 
 def _list(value: Json) -> list[Json]:
@@ -116,7 +115,7 @@ class Walk:
             place = Place("run", name, visit, turn, "CALL", 1)
             reply = await self.provider.complete(request, place, timeout_s=5, key=None)
             self.tokens += reply.usage.tokens
-            self.microusd += cost_of(reply.usage, self.prices[agent.model.name])
+            self.microusd += cost_of(reply.usage, self._price(request))
             if not reply.tool_calls:
                 return parse_output(prompt, reply.content)
             said = AssistantMessage(text=reply.content, tool_calls=tuple(map(Asked.of, reply.tool_calls)))
@@ -125,12 +124,17 @@ class Walk:
         raise AssertionError(f"{name} never answered")
 
     def _reserve(self, request: ModelRequest, at: str) -> None:
-        most = bound_of(request, self.prices[f"{request.provider}/{request.model}"])
+        most = bound_of(request, self._price(request))
         budget = self.graph.spine.budget
         assert budget is not None
         assert self.microusd + most.microusd < (budget.microusd or 0)
         if self.breach is None and self.tokens + most.tokens > (budget.tokens or 0):
             self.breach = at
+
+    def _price(self, request: ModelRequest) -> Price:
+        price = self.prices.find(request.provider, request.model)
+        assert price is not None
+        return price
 
     async def _answer(self, call: ToolCall, granted: tuple[str, ...]) -> ToolMessage:
         self.asked.append(call)
