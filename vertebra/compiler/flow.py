@@ -115,8 +115,10 @@ class Flow:
     def _join(self, node: str, sources: tuple[str, ...]) -> Join:
         above = self.nearest_dominator(sources)
         fork = above if above is not None and self.is_fork(above) else None
-        stop = frozenset((node,))
-        leads = {other for other in self.nodes if other != node and self._leads(other, node, stop)}
+        # a way through the fork again is another round: two joins of one cycle would wait for each other
+        again = frozenset((fork,)) if fork is not None else NONE
+        stop = again | {node}
+        leads = again | {other for other in self.nodes if other != node and self._leads(other, node, stop)}
         return Join(sources=tuple(sorted(sources)), fork=fork, upstream=tuple(sorted(leads)))
 
     def _leads(self, other: str, node: str, stop: frozenset[str]) -> bool:
