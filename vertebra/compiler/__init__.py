@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vertebra.compiler.catalogue import Catalogue, pinned_prices
 from vertebra.compiler.compile import compile_graph
+from vertebra.compiler.project import Project, read_project
 from vertebra.compiler.read import read_graph
 from vertebra.schemas.authored import AgentGraph
 
-__all__ = ["AgentGraph", "Catalogue", "compile_graph", "pinned_prices", "read_graph"]
+__all__ = ["AgentGraph", "Catalogue", "Project", "compile_graph", "pinned_prices", "read_graph", "read_project"]

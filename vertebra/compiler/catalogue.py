@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vertebra.schemas.graph import CompiledGraph
-from vertebra.schemas.money import Price, PriceTable
+from vertebra.schemas.money import PriceTable
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.tool import ToolSpec
 
@@ -19,15 +19,15 @@ class Catalogue:
     """By `name@version`."""
     tools: Mapping[str, ToolSpec] = field(default_factory=dict)
     """By name."""
-    prices: Mapping[str, Price] = field(default_factory=dict)
-    """By `provider/model`."""
+    prices: PriceTable = field(default_factory=PriceTable)
+    """At least of the models that the graph names, where they have a price."""
     roles: frozenset[str] | None = None
     """The roles that people hold; None where that is not known, and roles are then not checked."""
     services: frozenset[str] | None = None
     """The names that may start runs without a ticket; None where that is not known."""
 
 
-def pinned_prices(graph: CompiledGraph, prices: Mapping[str, Price]) -> PriceTable:
-    """The price rows whose digest the graph pins."""
-    names = sorted({agent.model.name for agent in graph.agents.values()})
-    return PriceTable(prices=tuple(prices[name] for name in names if name in prices))
+def pinned_prices(graph: CompiledGraph, prices: PriceTable) -> PriceTable:
+    """The price rows whose digest the graph pins, for whoever stores them."""
+    names = sorted({(agent.model.provider, agent.model.model) for agent in graph.agents.values()})
+    return PriceTable(prices=tuple(price for name in names if (price := prices.find(*name)) is not None))

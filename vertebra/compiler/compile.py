@@ -22,8 +22,8 @@ from vertebra.compiler.nodes import (
 )
 from vertebra.compiler.presence import Presence
 from vertebra.compiler.routes import Ways, wire
-from vertebra.compiler.shape import check_flow, check_parallel_writes
 from vertebra.compiler.site import Site
+from vertebra.compiler.soundness import check_flow, check_parallel_writes
 from vertebra.compiler.spine import lower_agents, lower_spine
 from vertebra.compiler.types import Slot
 from vertebra.compiler.values import Reader

@@ -124,8 +124,8 @@ def _model(name: str, model: AuthoredModel, catalogue: Catalogue, path: Path, co
         max_output_tokens=model.max_output_tokens,
         endpoint=model.endpoint,
     )
-    if lowered.name not in catalogue.prices:
-        near = nearest(lowered.name, catalogue.prices)
+    if catalogue.prices.find(model.provider, model.model) is None:
+        near = nearest(lowered.name, (f"{price.provider}/{price.model}" for price in catalogue.prices.prices))
         do = f"{near} If not, add its price to prices.yaml" if near else "add its price to prices.yaml"
         complain(path, f"agent {name!r} uses model {lowered.name!r}, which no price list knows", do)
     if model.max_output_tokens < 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, SkipValidation
+from pydantic import ConfigDict, Field, JsonValue, NonNegativeInt, SkipValidation
 
 from vertebra.schemas.fields import Field as FieldSpec
 from vertebra.schemas.graph import Breach, Permission, Reducer
@@ -159,3 +159,23 @@ class AgentGraph(Authored):
     deadline: str | None = None
     places: Annotated[Places, SkipValidation] = Field(default=Unplaced("graph"), exclude=True, repr=False)
     """Where each part stands in its file; no part of the graph itself."""
+
+
+class AuthoredPerson(Authored):
+    """A line of people.yaml."""
+
+    name: str
+    roles: tuple[str, ...] = ()
+    service: bool = False
+    """No human: it may start runs, and decides nothing."""
+
+
+class AuthoredPrice(Authored):
+    """A line of prices.yaml, in micro-dollars per million tokens."""
+
+    provider: str
+    model: str
+    input: NonNegativeInt
+    output: NonNegativeInt
+    cache_read: NonNegativeInt | None = None
+    cache_write: NonNegativeInt | None = None
