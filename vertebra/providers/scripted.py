@@ -22,8 +22,9 @@ from vertebra.providers.errors import failure
 from vertebra.providers.protocol import Place
 from vertebra.schemas.call import ToolCall
 from vertebra.schemas.canonical import Json, json_text
-from vertebra.schemas.errors import BadFile, BadJson, FailureKind
+from vertebra.schemas.errors import BadJson, FailureKind
 from vertebra.schemas.llm import FinishReason, ModelReply, ModelRequest, ModelUsage
+from vertebra.schemas.places import ComplaintList, Places, Unplaced
 from vertebra.schemas.record import Authored
 from vertebra.schemas.strict_json import check_value
 
@@ -130,7 +131,7 @@ class ScriptedProvider:
     def __init__(self, replies: Mapping[str, Json], sales: Path | None = None) -> None:
         """`replies`: node to the value of its file; `sales`: where each sold reply is appended as a line of JSON.
 
-        Raises BadFile, naming file and entry.
+        Raises Complaints, naming file and entry.
         """
         self._entries = {node: parse_entries(node, value) for node, value in replies.items()}
         self._sales = sales
@@ -183,20 +184,24 @@ def file_of(node: str) -> str:
     return f"replies/{node.rpartition('/')[2]}.yaml"
 
 
-def parse_entries(node: str, value: Json) -> tuple[Entry, ...]:
-    """The entries of one reply file. Raises BadFile, naming the entry and the field."""
+def parse_entries(node: str, value: Json, places: Places | None = None) -> tuple[Entry, ...]:
+    """The entries of one reply file. Raises Complaints with every mistake at its place."""
+    complain = ComplaintList(places or Unplaced(file_of(node)))
     if not isinstance(value, list):
-        raise BadFile("a reply file is a list of entries", at=file_of(node), do="begin each entry with '- {'")
-    return tuple(_entry(node, index, item) for index, item in enumerate(value, 1))
+        complain((), "a reply file is a list of entries", "begin each entry with '- {'")
+    entries = [_entry(index, item, complain) for index, item in enumerate(value if isinstance(value, list) else [])]
+    complain.raise_any()
+    return tuple(entry for entry in entries if entry is not None)
 
 
-def _entry(node: str, index: int, item: Json) -> Entry:
+def _entry(index: int, item: Json, complain: ComplaintList) -> Entry | None:
     try:
         return Entry.model_validate(item)
     except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"])) or "entry"
-        raise BadFile(f"entry {index}: {field}: {first['msg']}", at=file_of(node)) from None
+        for error in problem.errors(include_url=False, include_input=False):
+            place = ".".join(map(str, error["loc"]))
+            complain((index, *error["loc"]), f"entry {index + 1}: {place + ': ' if place else ''}{error['msg']}")
+        return None
 
 
 def _reply(entry: Entry, request: ModelRequest, place: Place, at: str) -> ModelReply:

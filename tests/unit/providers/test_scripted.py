@@ -12,7 +12,7 @@ import pytest
 from vertebra.providers.protocol import Place
 from vertebra.providers.scripted import ScriptedProvider
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.errors import BadFile, ProviderFailure
+from vertebra.schemas.errors import Complaints, ProviderFailure
 from vertebra.schemas.llm import ModelReply, ModelRequest, ToolMessage, UserMessage
 
 
@@ -196,10 +196,10 @@ async def test_text_that_cannot_be_stored_is_malformed(entry: Json) -> None:
 )
 def test_wrong_file_is_refused(value: Json, says: str) -> None:
     """A wrong reply file is refused when it is read, naming file, entry and field."""
-    with pytest.raises(BadFile, match=says) as caught:
+    with pytest.raises(Complaints, match=says) as caught:
         ScriptedProvider({"classify": value})
 
-    assert "replies/classify.yaml" == caught.value.at
+    assert str(caught.value).startswith("replies/classify.yaml")
 
 
 async def test_a_reply_is_cheap() -> None:

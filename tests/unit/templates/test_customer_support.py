@@ -16,6 +16,7 @@ from vertebra.prompts.load import load_prompt
 from vertebra.prompts.parse import parse_output
 from vertebra.prompts.render import render
 from vertebra.providers.protocol import Place
+from vertebra.providers.reply_files import read_replies
 from vertebra.providers.scripted import ScriptedProvider
 from vertebra.schemas.call import ToolCall
 from vertebra.schemas.canonical import Json, json_text
@@ -79,8 +80,7 @@ class Walk:
     """Where the token budget did not hold the next call's bound, first."""
 
     def __post_init__(self) -> None:
-        replies = {path.stem: parsed(path) for path in yaml_files("replies")}
-        self.provider = ScriptedProvider(replies)
+        self.provider = ScriptedProvider(read_replies(TEMPLATE / "replies"))
         self.prompts = prompts()
         self.prices = prices()
 
