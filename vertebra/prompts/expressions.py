@@ -52,6 +52,11 @@ class Operand:
     field: Field | None = None
     is_path: bool = True
 
+    @property
+    def compared(self) -> str:
+        """The value in a comparison, where whatever is absent is none."""
+        return f"p({self.code})" if self.is_path else self.code
+
 
 @dataclass
 class Scope:
@@ -178,10 +183,10 @@ class _Condition:
         if left.kind != right.kind or left.kind in ("list", "dict"):
             self._fail(f"{operator!r} compares a {left.kind} with a {right.kind}")
         if operator in ("==", "!="):
-            return f"({left.code} {operator} {right.code})"
+            return f"({left.compared} {operator} {right.compared})"
         if left.kind not in ("number", "text"):
             self._fail(f"{operator!r} compares numbers or texts, not a {left.kind}")
-        present = "".join(f"{side.code} is defined and " for side in (left, right) if side.is_path)
+        present = "".join(f"{side.compared} is not none and " for side in (left, right) if side.is_path)
         return f"({present}{left.code} {operator} {right.code})"
 
     def _operand(self) -> Operand:

@@ -11,6 +11,7 @@ from vertebra.policies.fields import check_fields
 from vertebra.prompts.translate import Report, translate
 from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.errors import GraphError, RenderLimit
+from vertebra.schemas.fields import Field, Fields
 from vertebra.schemas.prompt import Prompt
 
 FUEL = 500_000
@@ -28,8 +29,9 @@ def render(prompt: Prompt, values: Json) -> Rendered:
     """The texts of the prompt over an input. Raises BadInput (all problems) before rendering, RenderLimit within it."""
     checked = check_fields(prompt.input, values, at=f"input of prompt {prompt.ref}")
     templates = _templates(prompt)
+    values = _filled(prompt.input, checked)
     out = _Output(prompt.ref)
-    return Rendered(*(out.of(templates, name, checked) for name in ("system", "template")))
+    return Rendered(*(out.of(templates, name, values) for name in ("system", "template")))
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class _Output:
         self._room = MAX_CHARACTERS
 
     def of(self, templates: _Templates, name: str, values: dict[str, Json]) -> str:
-        names = {"v": values, "t": templates.literals[name], "e": self._text, "f": self._float, "n": _length}
+        tools = {"e": self._text, "f": self._float, "n": _length, "p": _present}
         try:
-            return templates.environment.render_template(name, **names)
+            return templates.environment.render_template(name, v=values, t=templates.literals[name], **tools)
         except minijinja.TemplateError as error:
             if error.kind == "OutOfFuel":
                 raise RenderLimit(f"takes more than {FUEL} steps", at=f"prompt {self._ref}", do=_SHORTER) from None
@@ -71,14 +73,37 @@ _SHORTER = "give it shorter lists or texts"
 
 
 def _plain(value: Json) -> str:
-    """A text as it is, nothing for an absent value, all else as JSON writes it."""
+    """A text as it is, nothing for an absent value, all else as JSON writes it, without absent fields."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json_text(value)
+    return "" if value is None else json_text(_without_absent(value))
+
+
+def _without_absent(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _without_absent(item) for name, item in value.items() if item is not None}
+    return [_without_absent(item) for item in value] if isinstance(value, list) else value
 
 
 def _length(value: str | list[Json] | None = None) -> int:
     return 0 if value is None else len(value)
+
+
+def _present(value: Json = None) -> Json:
+    return value
+
+
+def _filled(fields: Fields, value: dict[str, Json]) -> dict[str, Json]:
+    """The value with None for every absent field: minijinja would find a dictionary's own `items` or `keys` there."""
+    return {name: _filled_item(field, value.get(name)) for name, field in fields.items()}
+
+
+def _filled_item(field: Field | None, value: Json) -> Json:
+    if isinstance(value, dict) and field is not None and field.fields is not None:
+        return _filled(field.fields, value)
+    if isinstance(value, list) and field is not None and field.item_type is not None:
+        return [_filled_item(field.item_type, item) for item in value]
+    return value
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,7 @@ Report = Callable[[int, str, str | None], None]
 @dataclass(frozen=True)
 class Translated:
     source: str
-    """minijinja over `v` (the input), `t` (the literals), `e` and `f` (emit a value, a float), `n` (a length)."""
+    """minijinja over `v` (the input) and `t` (the literals), with the functions of `render`: `e f n p`."""
     literals: tuple[str, ...]
 
 
@@ -94,7 +94,7 @@ class _Translation:
             raise
         self._scope.loops.append(items.field.item_type)
         depth = len(self._scope.loops)
-        self._out.append(f"{{% for i{depth} in {items.code} %}}{{% set x{depth} = loop.index0 %}}")
+        self._out.append(f"{{% for i{depth} in {items.code} or [] %}}{{% set x{depth} = loop.index0 %}}")
 
     def _else(self) -> None:
         if not self._open or self._open[-1].tag != "if" or self._open[-1].has_else:
