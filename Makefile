@@ -1,0 +1,61 @@
+# Every verb sets up .venv/ by itself, from a plain Python 3.11 or newer. `make help` lists them.
+
+UV_VERSION := 0.13.8
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11
+IN := .venv/bin/
+DIR ?= .dev
+# GNU make 4 keeps the output of parallel checks apart; macOS has 3.81
+PARALLEL := $(if $(filter output-sync,$(.FEATURES)),-j2 --output-sync=target)
+
+# a checkout that was moved, or whose Python is gone, needs a new .venv
+ifneq ($(shell .venv/bin/python -c '' 2>/dev/null && cat .venv/ready 2>/dev/null),$(CURDIR))
+.PHONY: .venv/ready
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: demo test test-unit check lint format types layers bench dev lock clean help
+
+demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1 asks a real one
+	@$(IN)vertebra demo $(if $(LIVE),--live)
+
+test: .venv/ready  ## run every test; what this machine lacks is reported as "not run: no ..."
+	@$(IN)python -m pytest
+
+test-unit: .venv/ready  ## run the tests that need no server
+	@$(IN)python -m pytest tests/unit
+
+check: .venv/ready  ## lint, format, types and import contracts
+	@$(MAKE) --no-print-directory --keep-going $(PARALLEL) types layers lint format
+
+lint: .venv/ready
+	@echo '== lint: ruff check'; $(IN)ruff check vertebra tests bench
+
+format: .venv/ready
+	@echo '== format: ruff format --check'; $(IN)ruff format --check vertebra tests bench
+
+types: .venv/ready
+	@echo '== types: mypy --strict'; $(IN)mypy
+
+layers: .venv/ready
+	@echo '== layers: import contracts'; $(IN)lint-imports --no-logo
+
+bench: .venv/ready  ## time vertebra against hand-written Temporal on this machine
+	@$(IN)python -m bench
+
+dev: .venv/ready  ## start everything for the project in DIR (default: .dev, made from the support template)
+	@test -d $(DIR) || $(IN)vertebra init $(DIR) --template customer-support
+	@cd $(DIR) && exec $(CURDIR)/.venv/bin/vertebra dev
+
+lock: .venv/ready  ## resolve the newest allowed versions into the two lock files
+	@echo 'uv==$(UV_VERSION)' | $(IN)$(LOCK) --upgrade - -o requirements-bootstrap.lock
+	@$(IN)$(LOCK) --upgrade --all-extras pyproject.toml -o requirements.lock
+
+clean:  ## remove .venv/, the demo, .dev/ and every cache in this folder
+	@rm -rf .venv .demo .dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@find vertebra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+.venv/ready: requirements.lock requirements-bootstrap.lock pyproject.toml
+	@.ci/bootstrap
