@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vertebra.schemas.errors import SettingsError
+from vertebra.settings import Layers, find_project, load, shown
+
+SECRET = "hunter2-canary"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "vertebra.toml").write_text('name = "shop"\n[limits]\neffects = 8\n')
+    return tmp_path
+
+
+def test_the_nearest_value_wins_and_its_origin_is_known(project: Path) -> None:
+    """A flag beats the environment, which beats the file, which beats the services, which beat the default."""
+    environ = {"VERTEBRA_LIMITS__EFFECTS": "9", "VERTEBRA_DRAFTS": "true", "HOME": "/"}
+    layers = Layers({"drafts": False}, {"temporal_ui": "http://127.0.0.1:8233"})
+
+    loaded = load(project, environ, layers)
+
+    assert ("shop", 9, False) == (loaded.settings.name, loaded.settings.limits.effects, loaded.settings.drafts)
+    assert "http://127.0.0.1:8233" == loaded.settings.temporal_ui
+    origins = loaded.origins
+    assert ("vertebra.toml", "environment", "flag") == (origins["name"], origins["limits.effects"], origins["drafts"])
+    assert ("services.json", "default") == (origins["temporal_ui"], origins["limits.connections"])
+
+
+def test_an_address_that_somebody_set_leaves_out_the_local_services(project: Path) -> None:
+    """Half of one installation and half of another would be worse than an error."""
+    layers = Layers({}, {"gate_dsn": "postgresql://local", "temporal_address": "127.0.0.1:7"})
+
+    loaded = load(project, {"VERTEBRA_TEMPORAL_ADDRESS": "temporal.example:7233"}, layers)
+
+    assert "temporal.example:7233" == loaded.settings.temporal_address
+    with pytest.raises(SettingsError, match="VERTEBRA_GATE_DSN"):
+        loaded.settings.dsn("vertebra_gate")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('nmae = "x"', "did you mean 'name'"),
+        ("drafts = 7", "drafts"),
+        ("[limits]\nefects = 1", "did you mean 'limits.effects'"),
+        ("name = ", "no TOML"),
+        (f'gate_dsn = "postgresql://a:{SECRET}@h/d"', "no secret belongs"),
+    ],
+)
+def test_a_wrong_file_stops_the_start(project: Path, text: str, said: str) -> None:
+    """An unknown key names the nearest, a wrong value its setting, and a secret is not repeated."""
+    (project / "vertebra.toml").write_text(text)
+
+    with pytest.raises(SettingsError) as caught:
+        load(project, {})
+
+    assert said in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("VERTEBRA_DRAFT", "1", "VERTEBRA_DRAFTS"),
+        ("VERTEBRA_METRICS_PORT", "http", "VERTEBRA_METRICS_PORT"),
+        ("VERTEBRA_LIMITS__EFFECTS", "0", "VERTEBRA_LIMITS__EFFECTS"),
+        ("VERTEBRA_LIMITS", "{}", "VERTEBRA_LIMITS__EFFECTS"),
+    ],
+)
+def test_a_wrong_variable_stops_the_start(project: Path, name: str, value: str, said: str) -> None:
+    """A variable that nobody knows, or that holds something else, is named."""
+    with pytest.raises(SettingsError, match=said):
+        load(project, {name: value})
+
+
+def test_no_secret_is_shown(project: Path) -> None:
+    """A DSN is given by `dsn` alone: neither the listing nor the value's own text holds it."""
+    settings = load(project, {"VERTEBRA_GATE_DSN": f"postgresql://a:{SECRET}@h/d"}).settings
+
+    assert SECRET in settings.dsn("vertebra_gate")
+    assert SECRET not in f"{shown(settings)}{settings!r}"
+
+
+def test_lists_and_folders_are_read_as_people_write_them(project: Path) -> None:
+    """A list is separated by commas, and a relative folder starts at the project."""
+    settings = load(project, {"VERTEBRA_TRUSTED_TOOLS": "a, b", "VERTEBRA_KEYS": "k"}).settings
+
+    assert (("a", "b"), project / "k") == (settings.trusted_tools, settings.keys)
+    assert project / ".vertebra" / "artifacts" == settings.artifacts
+
+
+def test_a_project_is_found_by_walking_up(project: Path) -> None:
+    """The nearest folder with vertebra.toml is the project; without one the remedy is told."""
+    inner = project / "a" / "b"
+    inner.mkdir(parents=True)
+
+    assert project == find_project(inner)
+    with pytest.raises(SettingsError, match="vertebra init"):
+        find_project(Path("/"))

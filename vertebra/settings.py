@@ -1,0 +1,278 @@
+"""Every setting of every process, read once at the edge into one frozen value that knows where each came from.
+
+A value is taken from a flag, else from `VERTEBRA_*`, else from vertebra.toml, else from the running services of the
+folder, else it is the default. The services' addresses count only where nobody set one: half of each would be worse.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from vertebra.policies.fields import nearest
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import SettingsError
+
+__all__ = ["Layers", "Limits", "Loaded", "Settings", "find_project", "load"]
+
+PROJECT_FILE = "vertebra.toml"
+STATE_FOLDER = ".vertebra"
+PREFIX = "VERTEBRA_"
+_NESTED = "__"
+_ADDRESSES = ("database_url", "gate_dsn", "api_dsn", "keeper_dsn", "reader_dsn", "temporal_address")
+
+Role = Literal["vertebra_owner", "vertebra_gate", "vertebra_api", "vertebra_keeper", "vertebra_reader"]
+_DSN_OF: Mapping[Role, str] = {
+    "vertebra_owner": "database_url",
+    "vertebra_gate": "gate_dsn",
+    "vertebra_api": "api_dsn",
+    "vertebra_keeper": "keeper_dsn",
+    "vertebra_reader": "reader_dsn",
+}
+
+
+def _listed(value: object) -> object:
+    """`a, b` as an environment writes a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class Limits(BaseModel):
+    """How much one worker does at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    workflow_tasks: int = Field(default=16, ge=2, le=200)
+    """More buys contention for the interpreter and false deadlocks."""
+    effects: int = Field(default=64, ge=1, le=1000)
+    connections: int = Field(default=16, ge=2, le=200)
+    cached_runs: int = Field(default=500, ge=1)
+
+
+def _in_state(name: str) -> Any:
+    return Field(default_factory=lambda given: given["project"] / STATE_FOLDER / name)
+
+
+class Settings(BaseSettings):
+    """Get one from `load`. DSNs are shown by nothing; read them with `dsn`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=_NESTED, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    name: str = "vertebra"
+    """The project's name."""
+    project: Path
+    """The folder that holds vertebra.toml; relative paths below start here."""
+    person: str | None = None
+    """Who signs; by default the user of the operating system."""
+    database_url: SecretStr | None = None
+    """Postgres as `vertebra_owner` (or a superuser): migrations and people."""
+    gate_dsn: SecretStr | None = None
+    api_dsn: SecretStr | None = None
+    keeper_dsn: SecretStr | None = None
+    reader_dsn: SecretStr | None = None
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_ui: str | None = None
+    """Where people look at runs."""
+    temporal_cli: Path | None = None
+    """The `temporal` binary of the local server, and no other."""
+    postgres: Literal[16, 18] = 16
+    """Which server of the wheel runs locally."""
+    web_ui: bool = True
+    """Whether the local Temporal serves its Web UI."""
+    keys: Path = _in_state("keys")
+    artifacts: Path = _in_state("artifacts")
+    """The folder of values over 1 MB."""
+    maildir: Path = _in_state("mail")
+    sales: Path = _in_state("sales.jsonl")
+    """Where the scripted provider notes each reply that it sold."""
+    drafts: bool = False
+    """Whether a start without a version may take a draft."""
+    trusted_tools: Names = ()
+    """The operator's allow-list: foreign tools that may run inside the worker."""
+    sandbox_python: Path | None = None
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    limits: Limits = Limits()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only: `load` reads the rest once, and keeps where each value came from."""
+        return (init_settings,)
+
+    def dsn(self, role: Role) -> str:
+        """How to reach Postgres as this role. Raises SettingsError, naming the variable."""
+        name = _DSN_OF[role]
+        found: SecretStr | None = getattr(self, name)
+        if found is None:
+            raise SettingsError(
+                f"no address of Postgres for {role!r}: neither {variable(name)} nor a running `vertebra dev`",
+                at=self.project,
+                do=f"start `vertebra dev` in the project folder, or set {variable(name)}",
+            )
+        return found.get_secret_value()
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What the edge read besides vertebra.toml and the environment."""
+
+    flags: Mapping[str, object]
+    services: Mapping[str, object]
+    """Addresses of the folder's running services, by setting."""
+
+
+NO_LAYERS = Layers({}, {})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, and the origin of each by name (`limits.effects` for one of a group)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds vertebra.toml. Raises SettingsError."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise SettingsError(
+        f"this is no project: there is no {PROJECT_FILE} here or above",
+        at=start.absolute(),
+        do="go into a project folder, or make one with: vertebra init NAME",
+    )
+
+
+def load(project: Path, environ: Mapping[str, str], layers: Layers = NO_LAYERS) -> Loaded:
+    """Read all settings of a project. Raises SettingsError at the first key that nobody knows, and for wrong values."""
+    file = project / PROJECT_FILE
+    given = {
+        "flag": dict(layers.flags),
+        "environment": _environment(environ),
+        PROJECT_FILE: _file(file),
+    }
+    named = {name for values in given.values() for name in values}
+    if not named.intersection(_ADDRESSES):
+        given["services.json"] = dict(layers.services)
+    merged: dict[str, object] = {}
+    origins = dict.fromkeys(_all_names(), "default")
+    for origin, values in reversed(given.items()):
+        for path, value in _flat(values):
+            _put(merged, path, value)
+            origins[".".join(path)] = origin
+    merged["project"] = project.absolute()
+    return Loaded(_validated(_resolved(merged, project), origins), origins)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.replace(".", _NESTED).upper()
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, object]:
+    known = {variable(name): name for name in _all_names()} | {PREFIX + "PROJECT": "project"}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingsError(f"no setting is called {name}", at="environment", do=nearest(name, known))
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): value for name, value in environ.items() if name in known}
+    return {name: value for name, value in source().items() if name != "project"}
+
+
+def _file(path: Path) -> dict[str, object]:
+    try:
+        values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"it is no TOML: {error}", at=path, do='write lines such as: name = "support"') from None
+    except OSError as error:
+        raise SettingsError(f"it cannot be read: {error.strerror}", at=path) from None
+    known = [name for name in _all_names() if name != "project"]
+    for name, value in ((".".join(parts), value) for parts, value in _flat(values)):
+        if name not in known:
+            raise SettingsError(f"no setting is called {name!r}", at=path, do=nearest(name, known))
+        if name in _DSN_OF.values() and _has_password(value):
+            raise SettingsError(
+                f"{name!r} holds a password, and no secret belongs into this file", at=path, do=f"set {variable(name)}"
+            )
+    return values
+
+
+def _has_password(dsn: object) -> bool:
+    text = str(dsn)
+    return "password" in text or urlsplit(text).password is not None
+
+
+def _all_names() -> tuple[str, ...]:
+    """Every setting, those of a group as `group.name`."""
+    names: list[str] = []
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        inner = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+        names += [f"{name}.{part}" for part in inner] or [name]
+    return tuple(names)
+
+
+def _flat(values: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from (((name, *rest), item) for rest, item in _flat(value))
+        else:
+            yield (name,), value
+
+
+def _put(target: dict[str, object], path: tuple[str, ...], value: object) -> None:
+    if len(path) == 1:
+        target[path[0]] = value
+        return
+    inner = target.setdefault(path[0], {})
+    assert isinstance(inner, dict)
+    _put(inner, path[1:], value)
+
+
+def _resolved(values: dict[str, object], project: Path) -> dict[str, object]:
+    """Relative folders start at the project, wherever the process was started."""
+    folders = ("keys", "artifacts", "maildir", "sales")
+    return values | {name: project.absolute() / str(values[name]) for name in folders if name in values}
+
+
+def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:
+    try:
+        return Settings(**values)  # type: ignore[arg-type]  # it is the model that checks them
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        origin = origins.get(name, "settings")
+        called = variable(name) if origin == "environment" else repr(name)
+        raise SettingsError(f"{called}: {first['msg']}", at=origin) from None
+
+
+def shown(settings: Settings) -> dict[str, Json]:
+    """Every setting by name as text, secrets masked, for `vertebra doctor`."""
+    values = settings.model_dump(mode="json")
+    return {".".join(path): value if value is None else str(value) for path, value in _flat(values)}
