@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vertebra.boundary.cel_check import (
     CheckedCondition,
@@ -135,3 +137,50 @@ def test_unknown_telemetry_is_refused(source: str) -> None:
     assert isinstance(complaint, ConditionComplaint)
     assert complaint.do is not None
     assert "tokens, cost_usd, latency_ms, visits" in complaint.do
+
+
+PIECES = [
+    "state.count",
+    "input.ticket",
+    "classify.kind",
+    "has(",
+    ")",
+    "(",
+    "'a'",
+    '"',
+    "'",
+    "r'",
+    '"""',
+    "\\",
+    " == ",
+    "&&",
+]
+MORE = [
+    ".length",
+    "[0]",
+    ".exists(x, ",
+    "x.name",
+    "//",
+    "\n",
+    "1.0",
+    "1",
+    ".",
+    "!",
+    "sum(tokens)",
+    "é",
+    "{",
+    "}",
+    "in",
+    "?",
+    ":",
+]
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.lists(st.sampled_from(PIECES + MORE) | st.text(max_size=3), max_size=14).map("".join))
+def test_any_text_is_checked_or_explained(source: str) -> None:
+    """No text gets an exception, or loses a character, out of the check and the lowering."""
+    check_condition(source, DECLARED)
+    lowered = lower_telemetry(source)
+
+    assert isinstance(lowered, ConditionComplaint) or len(source) == len(lowered.source)
