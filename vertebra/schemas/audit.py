@@ -12,7 +12,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Literal, NewType, TypeAlias
 
-from vertebra.schemas.canonical import canonical_bytes
+from vertebra.schemas.canonical import NotCanonical, canonical_bytes
 from vertebra.schemas.record import Recorded
 
 StreamName = NewType("StreamName", str)
@@ -21,6 +21,8 @@ StreamName = NewType("StreamName", str)
 Phase = Literal["intent", "outcome", "event"]
 """Two entries per effect; everything else is an event."""
 Detail: TypeAlias = str | int | bool | None
+RESERVED = frozenset({"prev_hash", "seq", "stream"})
+"""What only the sealing writes, so that a reader finds each in one place of the body."""
 
 
 class Content(Recorded):
@@ -96,6 +98,8 @@ class Sealed(Recorded):
 
 def entry_body(entry: Entry, stream: str, seq: int, prev_hash: bytes) -> bytes:
     """The canonical bytes that are hashed: all fields of the entry, and where it stands. Raises NotCanonical."""
+    if not RESERVED.isdisjoint(entry.detail):
+        raise NotCanonical(f"no detail may be named {', '.join(sorted(RESERVED))}")
     plain = {name: _writable(value) for name, value in vars(entry).items()}
     return canonical_bytes({**plain, "v": 1, "stream": stream, "seq": seq, "prev_hash": prev_hash.hex()})
 

@@ -131,6 +131,7 @@ class Hold(Recorded):
 
     kind: HoldKind
     id: str
+    """The approval; of a renewal the context; of a top-up `call/limit in micro-USD/limit in tokens` as they were."""
     until: int | None = None
 
 

@@ -105,6 +105,10 @@ class ContextExpired(PolicyError):
     """The context has expired."""
 
 
+class StartRefused(PolicyError):
+    """This start is not let in."""
+
+
 class BadSignature(PolicyError):
     """A signature does not fit the person, the key or the thing signed."""
 

@@ -69,6 +69,8 @@ class Ask(Recorded):
     visit: int
     activity_id: str | None = None
     error: CallError | None = None
+    round: int = 1
+    """Of a blocked node: how many times this visit has blocked, so that one `retry` answers one block."""
 
 
 class LoadInput(Recorded):
@@ -104,6 +106,8 @@ class DecideRequest(Recorded):
     key: str
     source: str
     facts: dict[str, JsonValue]
+    reads: tuple[str, ...] = ()
+    """The dotted paths that the source may read."""
 
 
 class DecideInput(Recorded):

@@ -1,0 +1,346 @@
+"""The one door: the first recorded step of every run. It lets a start in, once, or refuses it for good."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from vertebra.activities import entries
+from vertebra.activities.people import people_of, signed_of
+from vertebra.activities.world import World
+from vertebra.ledger.books import head_query
+from vertebra.policies.decision import Person, Signed, author_of
+from vertebra.policies.fields import check_fields
+from vertebra.policies.narrow import narrow
+from vertebra.policies.seal import ContextFields, seal_context
+from vertebra.policies.signature import check_times
+from vertebra.schemas.canonical import Json, digest_of
+from vertebra.schemas.context import Grant
+from vertebra.schemas.errors import BadSignature, PolicyError, StartRefused, TamperedRow
+from vertebra.schemas.fields import fields_of
+from vertebra.schemas.graph import CompiledGraph, parse_graph
+from vertebra.schemas.ids import DEFAULT_TENANT, RUN_ID, RunId, derive
+from vertebra.schemas.run import Admission, AdmitInput, MarkedStart
+from vertebra.schemas.signed import instant
+from vertebra.schemas.strict_json import read_json
+from vertebra.store.queries import named
+from vertebra.store.transaction import Query, Row, once, transaction
+
+MAX_INPUT_BYTES = 1_000_000
+STARTERS = ("starter", "operator", "admin")
+PUBLISHERS = ("author", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start that was read, and what it wants to run."""
+
+    run: str
+    given: AdmitInput
+    text: str
+    """The input's JSON text."""
+    marked: MarkedStart | None
+    graph: CompiledGraph
+    tenant: str
+    now: datetime
+
+
+async def admit(given: AdmitInput, run: str, world: World) -> Admission:
+    """Let the run in, again if this is the same run. Raises StartRefused (final) and StoreError."""
+    try:
+        return await _admit(given, run, world)
+    except StartRefused as refused:
+        entry = entries.event(
+            world,
+            "run_refused",
+            "admit",
+            outcome="denied",
+            success=False,
+            error=str(refused),
+            id=run,
+            graph=given.graph,
+        )
+        await entries.tell_admin(world, DEFAULT_TENANT, [entry])
+        raise
+
+
+async def _admit(given: AdmitInput, run: str, world: World) -> Admission:
+    if RUN_ID.fullmatch(run) is None:
+        raise StartRefused(f"{run!r} is no run id", do="use 1 to 200 of the characters A-Z a-z 0-9 . _ -")
+    [rows] = await once(world.pool, [_run_row(run)])
+    if rows:
+        return await _again(given, rows[0], world)
+    if given.continued or given.snapshot is not None:
+        raise StartRefused(f"run {run!r} was never admitted, so nothing of it can be continued")
+    start = await _read(given, run, world)
+    person = await _principal(start, world)
+    values = _checked(start)
+    claimed = await _claim(start, person, values, world)
+    if not claimed:
+        [rows] = await once(world.pool, [_run_row(run)])
+        return await _again(given, rows[0], world)
+    return _admission(start, values)
+
+
+async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
+    """A repeat, reset or continuation of an open run's own chain, or the start that its `resume` command asks for."""
+    run = row["id"]
+    if row["ended_at"] is not None:
+        raise StartRefused(f"run {run!r} has ended", do=f"go on with it by: vertebra resume {run}")
+    if row["chain"] != given.chain:
+        marked = _marked(given)
+        if marked is None or marked.resume is None or marked.resume != row["resume_command"]:
+            raise StartRefused(f"run id {run!r} is taken", do="start under another id")
+        params = {"run": run, "command": marked.resume, "chain": given.chain, "execution_id": given.execution}
+        await once(world.pool, [Query("take_chain", named("steps", "take_chain"), params)])
+    graph = await world.graph(row["graph_digest"])
+    execution = {"run": run, "execution_id": given.execution}
+    [contexts, _] = await once(
+        world.pool,
+        [
+            Query("run_contexts", named("steps", "run_contexts"), {"run": run}),
+            Query("touch_execution", named("steps", "touch_execution"), execution),
+        ],
+    )
+    snapshot: Json = None
+    if given.snapshot is not None:
+        snapshot = json.loads(await world.artifacts.get(row["tenant"], given.snapshot.sha256))
+    return Admission(
+        run=run,
+        tenant=row["tenant"],
+        graph=graph.canonical.decode(),
+        graph_digest=row["graph_digest"],
+        input=json.loads(bytes(row["input"])),
+        epoch=row["epoch"],
+        contexts={context["agent"]: context["id"] for context in contexts},
+        snapshot=snapshot,
+    )
+
+
+async def _read(given: AdmitInput, run: str, world: World) -> Start:
+    """The published graph that this start means."""
+    marked = _marked(given)
+    params = {"name": given.graph, "version": marked.version if marked else None, "drafts": world.drafts}
+    [rows] = await once(world.pool, [Query("newest_graph", named("steps", "newest_graph"), params)])
+    if not rows:
+        version = f" version {marked.version}" if marked and marked.version else ""
+        raise StartRefused(f"no graph {given.graph!r}{version} is published", do="vertebra publish FILE")
+    row = rows[0]
+    if digest_of(bytes(row["bytes"])) != row["digest"]:
+        raise TamperedRow(f"the graph {given.graph!r} was changed in the database")
+    await _check_publisher(row, world)
+    text = given.text if marked is None else marked.input or "{}"
+    return Start(run, given, text, marked, parse_graph(bytes(row["bytes"]).decode()), row["tenant"], row["now"])
+
+
+async def _check_publisher(row: Row, world: World) -> None:
+    signed = signed_of(row)
+    try:
+        statement, person = author_of(signed, "publish", await _people(signed, world))
+        if statement.digest != row["digest"] or statement.id != f"{row['name']}@{row['version']}":
+            raise BadSignature("the publication was signed for another graph")
+    except PolicyError as error:
+        raise StartRefused(f"graph {row['name']!r} was not published by an author: {error}") from error
+    if not set(person.roles) & set(PUBLISHERS):
+        raise StartRefused(f"graph {row['name']!r} was published by {person.name!r}, who is no author")
+
+
+async def _principal(start: Start, world: World) -> Person:
+    """Whom the run acts for: who signed the ticket, else the service principal that the graph names."""
+    ticket = start.marked.ticket if start.marked else None
+    if ticket is not None:
+        return await _ticketed(start, ticket, world)
+    name = start.graph.principal
+    if name is None:
+        raise StartRefused(
+            f"graph {start.graph.name!r} names no principal, so a start needs a ticket", do="start it by: vertebra run"
+        )
+    params: dict[str, list[str]] = {"names": [name], "keys": []}
+    [rows] = await once(world.pool, [Query("person", named("steps", "person"), params)])
+    person = next((person for person in people_of(rows)), None)
+    if person is None or person.revoked_at is not None:
+        raise StartRefused(
+            f"{name!r}, whom graph {start.graph.name!r} names, is not enrolled", do="vertebra people add"
+        )
+    return _starter(person)
+
+
+async def _ticketed(start: Start, ticket: Json, world: World) -> Person:
+    signed = _ticket(ticket, start.now)
+    try:
+        statement, person = author_of(signed, "start", await _people(signed, world))
+        check_times(statement, start.now)
+    except PolicyError as error:
+        raise StartRefused(f"the start ticket does not count: {error}") from error
+    wanted = (start.run, start.graph.digest, digest_of(start.text.encode()))
+    for name, has, wants in zip(
+        ("run id", "graph", "input"), (statement.id, statement.digest, statement.arguments_digest), wanted, strict=True
+    ):
+        if has != wants:
+            raise StartRefused(f"the start ticket is for another {name}", do="sign a new one: vertebra run")
+    return _starter(person)
+
+
+def _starter(person: Person) -> Person:
+    if not set(person.roles) & set(STARTERS):
+        raise StartRefused(f"{person.name!r} may not start runs; it needs the role 'starter'")
+    return person
+
+
+async def _people(signed: Signed, world: World) -> tuple[Person, ...]:
+    """The holder of the key, and whom the statement names."""
+    names: list[str] = []
+    try:
+        plain = json.loads(signed.statement)
+        names = [str(plain["person"])]
+    except (ValueError, KeyError, TypeError):
+        names = []  # author_of refuses what cannot be read
+    params = {"names": names, "keys": [signed.key]}
+    [rows] = await once(world.pool, [Query("person", named("steps", "person"), params)])
+    return people_of(rows)
+
+
+def _ticket(ticket: Json, now: datetime) -> Signed:
+    try:
+        assert isinstance(ticket, dict)
+        statement = str(ticket["statement"])
+        signature = bytes.fromhex(str(ticket["signature"]))
+        key = str(json.loads(statement)["key"])
+    except (AssertionError, KeyError, ValueError, TypeError):
+        raise StartRefused("the start ticket cannot be read", do="sign a new one: vertebra run") from None
+    return Signed(statement.encode("utf-8", "replace"), signature, key, now)
+
+
+def _marked(given: AdmitInput) -> MarkedStart | None:
+    if not given.marked:
+        return None
+    try:
+        return MarkedStart.model_validate(read_json(given.text, max_bytes=4 * MAX_INPUT_BYTES))
+    except ValueError:
+        raise StartRefused("the marked start has a field of a wrong type") from None
+
+
+def _checked(start: Start) -> dict[str, Json]:
+    values = read_json(start.text, max_bytes=MAX_INPUT_BYTES)
+    return check_fields(fields_of(start.graph.input_json), values, at=f"input of {start.graph.name}")
+
+
+async def _claim(start: Start, person: Person, values: dict[str, Json], world: World) -> bool:
+    """Claim the id, seal the contexts and write the first entries, in one transaction. False: somebody was faster."""
+    graph = start.graph
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    budget = graph.spine.budget
+    row = {
+        "tenant": start.tenant,
+        "id": start.run,
+        "chain": start.given.chain,
+        "execution_id": start.given.execution,
+        "graph": graph.name,
+        "version": graph.version,
+        "graph_digest": graph.digest,
+        "correlation_id": start.run,
+        "principal": person.name,
+        "started_by": person.name if start.marked and start.marked.ticket else "temporal",
+        "input": text.encode(),
+        "input_digest": digest_of(start.text.encode()),
+        "limit_microusd": budget.microusd if budget else None,
+        "limit_tokens": budget.tokens if budget else None,
+        "on_breach": budget.on_breach if budget else "reject",
+    }
+    async with transaction(world.pool) as opened:
+        claimed, head = await opened.trip(
+            [Query("claim_run", named("steps", "claim_run"), row), head_query(RunId(start.run))]
+        )
+        if not claimed:
+            return False
+        told = [
+            entries.event(
+                world,
+                "run_start",
+                person.name,
+                run=head[0],
+                content=text,
+                spine=graph.name,
+                version=graph.version,
+                digest=graph.digest,
+            )
+        ]
+        sealed = _contexts(start, world)
+        told += [
+            entries.event(world, "context_granted", "admit", run=head[0], context=str(query.params["id"]),
+                          agent=str(query.params["agent"]))
+            for query in sealed
+        ]  # fmt: skip
+        await opened.commit([*sealed, *entries.append(head[0], told, world)])
+        return True
+
+
+def _contexts(start: Start, world: World) -> list[Query]:
+    """The spine's own context, and below it one per agent, narrowed to the agent's model and tools."""
+    graph, spine = start.graph, start.graph.spine
+    root = Grant(permissions=spine.permissions, tools=spine.tools, models=spine.models)
+    lifetime = spine.expires_in_s
+    expires = None if lifetime is None else start.now + timedelta(seconds=lifetime)
+    query, root_id, seal = _context(start, None, "", root, 0, expires, world)
+    found = [query]
+    for name, agent in sorted(graph.agents.items()):
+        wanted = Grant(permissions=spine.permissions, tools=agent.tools, models=(agent.model.name,))
+        child = _context(start, (root_id, seal), name, narrow(root, wanted), 1, expires, world)
+        found.append(child[0])
+    return found
+
+
+def _context(
+    start: Start,
+    parent: tuple[str, bytes] | None,
+    agent: str,
+    grant: Grant,
+    depth: int,
+    expires: datetime | None,
+    world: World,
+) -> tuple[Query, str, bytes]:
+    parent_id, parent_seal = parent or (None, None)
+    fields = ContextFields(
+        id=_context_id(start.run, agent),
+        tenant=start.tenant,
+        run=start.run,
+        parent=parent_id,
+        agent=agent,
+        grant=grant.model_dump_json().encode(),
+        depth=depth,
+        expires_at=None if expires is None else instant(expires),
+    )
+    seal = seal_context(fields, parent_seal, world.seal_key)
+    row = {
+        "tenant": fields.tenant,
+        "id": fields.id,
+        "parent": parent_id,
+        "run": fields.run,
+        "agent": agent,
+        "grant": fields.grant,
+        "depth": depth,
+        "expires_at": expires,
+        "key_id": world.seal_key.id,
+        "seal": seal,
+    }
+    return Query("put_context", named("steps", "put_context"), row), fields.id, seal
+
+
+def _context_id(run: str, agent: str) -> str:
+    return derive(run, agent, "", "context")
+
+
+def _admission(start: Start, values: dict[str, Json]) -> Admission:
+    return Admission(
+        run=start.run,
+        tenant=start.tenant,
+        graph=start.graph.canonical.decode(),
+        graph_digest=start.graph.digest,
+        input=values,
+        contexts={name: _context_id(start.run, name) for name in ("", *start.graph.agents)},
+    )
+
+
+def _run_row(run: str) -> Query:
+    return Query("run_row", named("steps", "run_row"), {"run": run})

@@ -1,0 +1,57 @@
+"""Write the end of a run: its row, its last entry, and that nobody needs to decide any more."""
+
+from __future__ import annotations
+
+from vertebra.activities import entries
+from vertebra.activities.world import World
+from vertebra.ledger.books import head_query
+from vertebra.schemas.canonical import json_text
+from vertebra.schemas.errors import NotFound
+from vertebra.schemas.ids import RunId
+from vertebra.schemas.run import CloseInput
+from vertebra.store.queries import named
+from vertebra.store.transaction import Query, transaction
+
+
+async def close(given: CloseInput, run: str, world: World) -> bool:
+    """True if this closed the run, False if it was closed already. Raises NotFound, StoreError."""
+    async with transaction(world.pool) as opened:
+        pins = Query("run_pins", named("gate", "run_pins"), {"run": run})
+        heads, pinned = await opened.trip([head_query(RunId(run)), pins])
+        if not heads:
+            raise NotFound(f"no run {run!r} was admitted")
+        if heads[0]["ended_at"] is not None:
+            return False
+        graph = await world.graph(pinned[0]["graph_digest"])
+        envelopes, told = entries.notes(given.notes, heads[0], graph, world.now())
+        error = given.error
+        told.append(
+            entries.event(
+                world,
+                "run_end",
+                given.by or "engine",
+                run=heads[0],
+                outcome=given.end,
+                success=given.end == "completed",
+                error=f"{error.type}: {error.message}" if error else None,
+                content=json_text(given.output),
+                spine=graph.name,
+            )
+        )
+        row = {
+            "run": run,
+            "state": given.end,
+            "output": json_text(given.output).encode(),
+            "error": error.model_dump_json().encode() if error else None,
+        }
+        await opened.commit(
+            [
+                *envelopes,
+                *entries.append(heads[0], told, world),
+                Query("end_run", named("steps", "end_run"), row),
+                Query("withdraw_approvals", named("steps", "withdraw_approvals"), {"run": run}),
+                Query("clear_waits", named("steps", "clear_waits"), {"run": run, "refs": []}),
+                Query("done_wake", named("steps", "done_wake"), {"run": run, "refs": None}),
+            ]
+        )
+        return True

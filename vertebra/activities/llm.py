@@ -1,0 +1,232 @@
+"""Ask a model: render the request from what the graph pins, send it once, read the reply as an attacker's."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import TypeAdapter
+
+from vertebra.activities.performed import Caller, Performed
+from vertebra.activities.results import kept
+from vertebra.activities.world import World
+from vertebra.policies.budget import bound_of, settle
+from vertebra.prompts.parse import parse_output
+from vertebra.prompts.render import render
+from vertebra.providers.errors import unfinished
+from vertebra.providers.protocol import Place
+from vertebra.schemas.call import CallError, CallInput, CallResult, Message, Prepared, Telemetry, ToolCall
+from vertebra.schemas.canonical import digest_of, json_text
+from vertebra.schemas.errors import BadJson, OutputInvalid, ProviderFailure
+from vertebra.schemas.fields import to_json_schema
+from vertebra.schemas.graph import Agent, CompiledGraph, Node
+from vertebra.schemas.llm import (
+    Asked,
+    AssistantMessage,
+    ModelReply,
+    ModelRequest,
+    OfferedTool,
+    Spoken,
+    ToolMessage,
+    UserMessage,
+)
+from vertebra.schemas.prompt import Prompt
+from vertebra.schemas.strict_json import check_value
+
+TIMEOUT_MARGIN_S = 5
+"""How much sooner the vendor's client gives up than the activity."""
+_NOT_SENT = ("rate_limited", "overloaded", "server", "bad_key", "bad_request", "context_too_long")
+"""Failures after which the vendor charges nothing."""
+_TOOL_CALLS: TypeAdapter[tuple[ToolCall, ...]] = TypeAdapter(tuple[ToolCall, ...])
+_TRANSCRIPT: TypeAdapter[tuple[Spoken, ...]] = TypeAdapter(tuple[Spoken, ...])
+
+
+async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: str, world: World) -> Prepared:
+    """The exact request to the agent's model, and what it may cost at most. No effects, no secrets."""
+    agent = graph.agents[node.agent or ""]
+    prompt = await world.prompt(tenant, agent.prompt_digest)
+    request = await _request(given, graph, agent, prompt, tenant, world)
+    price = await world.price(tenant, graph, agent.model.provider, agent.model.model)
+    most = bound_of(request, price)
+    return Prepared(
+        kind="llm",
+        request=request.canonical,
+        digest=request.digest,
+        effect="idempotent",
+        agent=node.agent,
+        prompt_pin=agent.prompt_digest,
+        provider=agent.model.provider,
+        model=agent.model.model,
+        bound_microusd=most.microusd,
+        bound_tokens=most.tokens,
+        price_digest=digest_of(price.model_dump_json().encode()),
+    )
+
+
+async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: Caller, world: World) -> Performed:
+    """Send the request once. Every way in which it can end is a Performed."""
+    request = ModelRequest.model_validate_json(prepared.request)
+    place = Place(caller.run, caller.node, caller.visit, caller.turn, caller.call_id, caller.attempt)
+    began = time.monotonic()
+    try:
+        provider = world.providers.get(request.provider)
+        key = world.secret(f"secret://env/{request.provider.upper()}_API_KEY")
+        timeout_s = max(1.0, caller.timeout_s - TIMEOUT_MARGIN_S)
+        reply = await provider.complete(request, place, timeout_s=timeout_s, key=key)
+    except ProviderFailure as failure:
+        return _failed(failure, node, caller, _since(began))
+    return await _read(reply, request, graph, node, caller, world, _since(began))
+
+
+async def _request(
+    given: CallInput, graph: CompiledGraph, agent: Agent, prompt: Prompt, tenant: str, world: World
+) -> ModelRequest:
+    rendered = render(prompt, given.values)
+    tools = tuple(_offered(name, world) for name in agent.tools) if agent.type == "agent" else ()
+    return ModelRequest(
+        provider=agent.model.provider,
+        model=agent.model.model,
+        temperature_text=agent.model.temperature_text,
+        max_output_tokens=agent.model.max_output_tokens,
+        endpoint=agent.model.endpoint,
+        system=rendered.system,
+        messages=await _messages(given, rendered.user, tenant, world),
+        tools=tools,
+        output_schema_json=json_text(to_json_schema(prompt.output)) if prompt.output else None,
+        prompt_pin=agent.prompt_digest,
+        tool_pins={name: graph.tools[name] for name in agent.tools},
+    )
+
+
+async def _messages(given: CallInput, user: str, tenant: str, world: World) -> tuple[Spoken, ...]:
+    if given.transcript is None:
+        return (UserMessage(text=user),)
+    before = _TRANSCRIPT.validate_json(await world.artifacts.get(tenant, given.transcript))
+    return (*before, *[await _heard(message, tenant, world) for message in given.messages])
+
+
+async def _heard(message: Message, tenant: str, world: World) -> ToolMessage:
+    if message.ref is not None:
+        text = (await world.artifacts.get(tenant, message.ref.sha256)).decode()
+    else:
+        text = message.content if isinstance(message.content, str) else json_text(message.content)
+    return ToolMessage(tool_call=message.tool_call, text=text, failed=message.failed)
+
+
+def _offered(name: str, world: World) -> OfferedTool:
+    spec = world.registry.get(name).spec
+    return OfferedTool(name=name, description=spec.description, input_schema_json=json_text(spec.input_schema))
+
+
+async def _read(
+    reply: ModelReply,
+    request: ModelRequest,
+    graph: CompiledGraph,
+    node: Node,
+    caller: Caller,
+    world: World,
+    duration_ms: int,
+) -> Performed:
+    """What a paid reply is worth: it is settled in any case, also where it is no success."""
+    agent = graph.agents[node.agent or ""]
+    price = await world.price(caller.tenant, graph, request.provider, request.model)
+    said = _TOOL_CALLS.dump_json(reply.tool_calls).decode() if reply.tool_calls else ""
+    cost = settle(reply.usage, price, bound_of(request, price), len((reply.content + said).encode("utf-8", "replace")))
+    telemetry = Telemetry(
+        tokens_used=cost.tokens,
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+        cost_microusd=cost.microusd,
+        latency_ms=duration_ms,
+        provider=reply.provider,
+        model=reply.model,
+        finish_reason=reply.finish_reason,
+        request_id=reply.request_id,
+        estimated=cost.estimated,
+    )
+    paid = Performed(
+        status="done",
+        books="settled",
+        microusd=cost.microusd,
+        tokens=cost.tokens,
+        estimated=cost.estimated,
+        raw_usage=reply.usage.raw_json.encode(),
+        output=reply.content + said,
+        duration_ms=duration_ms,
+    )
+    try:
+        return _usable(reply, request, await world.prompt(caller.tenant, agent.prompt_digest), telemetry, paid, caller)
+    except (OutputInvalid, BadJson) as invalid:
+        return _replaced(paid, _error("OutputInvalid", str(invalid), invalid.do, caller))
+    except ProviderFailure as failure:
+        return _replaced(paid, _error(_name(failure), failure.message, failure.do, caller))
+
+
+def _usable(
+    reply: ModelReply, request: ModelRequest, prompt: Prompt, telemetry: Telemetry, paid: Performed, caller: Caller
+) -> Performed:
+    failure = unfinished(reply)
+    if failure is not None:
+        raise failure
+    if reply.tool_calls:
+        for call in reply.tool_calls:
+            check_value(call.arguments)
+        said = AssistantMessage(text=reply.content, tool_calls=tuple(Asked.of(call) for call in reply.tool_calls))
+        transcript = _TRANSCRIPT.dump_json((*request.messages, said))
+        result = CallResult(
+            tool_calls=reply.tool_calls,
+            transcript=digest_of(transcript).removeprefix("sha256:"),
+            telemetry=telemetry,
+            attempts=caller.attempt,
+        )
+        return _replaced(paid, result=result, artifacts=(transcript,))
+    value, ref, large = kept(parse_output(prompt, reply.content))
+    result = CallResult(result=value, ref=ref, telemetry=telemetry, attempts=caller.attempt)
+    return _replaced(paid, result=result, artifacts=large)
+
+
+def _replaced(
+    paid: Performed,
+    error: CallError | None = None,
+    result: CallResult | None = None,
+    artifacts: tuple[bytes, ...] = (),
+) -> Performed:
+    return Performed(
+        status="failed" if error else "done",
+        books=paid.books,
+        result=result,
+        error=error,
+        microusd=paid.microusd,
+        tokens=paid.tokens,
+        estimated=paid.estimated,
+        raw_usage=paid.raw_usage,
+        output=paid.output,
+        duration_ms=paid.duration_ms,
+        artifacts=artifacts,
+    )
+
+
+def _failed(failure: ProviderFailure, node: Node, caller: Caller, duration_ms: int) -> Performed:
+    """A refused or lost request. What the vendor may have charged for stays held."""
+    used_up = failure.counts and caller.attempt >= node.retry.max_attempts
+    return Performed(
+        status="again" if failure.retryable and not used_up else "failed",
+        books="released" if failure.kind in _NOT_SENT else "unknown",
+        error=_error(_name(failure), failure.message, failure.do, caller),
+        counts=failure.counts,
+        retry_after_s=failure.retry_after_s,
+        duration_ms=duration_ms,
+    )
+
+
+def _name(failure: ProviderFailure) -> str:
+    return "Provider" + "".join(part.capitalize() for part in failure.kind.split("_"))
+
+
+def _error(kind: str, message: str, advice: str | None, caller: Caller) -> CallError:
+    return CallError(
+        type=kind, message=message, node=caller.node, visit=caller.visit, attempts=caller.attempt, do=advice
+    )
+
+
+def _since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

@@ -1,0 +1,112 @@
+"""Run a tool: check its arguments against its schema, run it once where it may run, check its answer."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from pydantic import JsonValue
+
+from vertebra.activities.performed import Caller, Performed
+from vertebra.activities.results import kept
+from vertebra.activities.world import World
+from vertebra.schemas.call import CallError, CallInput, CallResult, Prepared, Telemetry
+from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
+from vertebra.schemas.errors import BadArguments, BadToolOutput, SandboxUnavailable, ToolError, ToolHostLost
+from vertebra.schemas.graph import CompiledGraph, Node
+from vertebra.schemas.money import MicroUSD
+from vertebra.tools.call import call_tool
+from vertebra.tools.checks import check_arguments
+from vertebra.tools.context import ToolContext
+
+_FINAL = (BadArguments, BadToolOutput, SandboxUnavailable)
+"""Failures that another attempt would repeat."""
+_REPEATABLE = ("pure", "idempotent", "keyed")
+
+
+async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: str, world: World) -> Prepared:
+    """The final arguments and the tool's pin. Raises UnknownTool, BadArguments."""
+    spec = world.registry.get(given.tool or "").spec
+    arguments: JsonValue = dict(given.values)
+    check_arguments(spec, arguments)
+    request = canonical_bytes(
+        {"kind": "tool", "tool": spec.name, "tool_pin": spec.digest, "arguments": json_text(arguments)}
+    )
+    return Prepared(
+        kind="tool",
+        request=request,
+        digest=digest_of(request),
+        effect=spec.effect,
+        agent=node.agent,
+        tool=spec.name,
+        tool_pin=spec.digest,
+        bound_microusd=spec.cost_microusd,
+        permissions=spec.permissions,
+        arguments=arguments,
+    )
+
+
+async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: Caller, world: World) -> Performed:
+    """Run the tool once. For a model, a failure is an answer that it reads."""
+    tool = world.registry.get(prepared.tool or "")
+    began = time.monotonic()
+    context = ToolContext(
+        idempotency_key=caller.call_id,
+        project=world.project,
+        maildir=world.maildir,
+        deadline=world.now() + timedelta(seconds=caller.timeout_s),
+    )
+    try:
+        answer = await call_tool(
+            tool,
+            prepared.arguments,
+            context,
+            host=world.tool_host,
+            job_id=f"{caller.call_id}.{caller.attempt}",
+            secrets={name: world.secret(name) or "" for name in tool.spec.secrets},
+        )
+        value, ref, large = kept(answer.content)
+    except ToolError as error:
+        return _failed(error, prepared, node, caller, _since(began))
+    duration_ms = _since(began)
+    telemetry = Telemetry(cost_microusd=prepared.bound_microusd, latency_ms=duration_ms)
+    result = CallResult(result=value, ref=ref, telemetry=telemetry, attempts=caller.attempt)
+    return Performed(
+        status="done",
+        books="settled",
+        result=result,
+        microusd=MicroUSD(prepared.bound_microusd),
+        output=json_text(answer.content),
+        duration_ms=duration_ms,
+        artifacts=large,
+    )
+
+
+def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, duration_ms: int) -> Performed:
+    told = CallError(
+        type=type(error).__name__,
+        message=error.message,
+        node=caller.node,
+        visit=caller.visit,
+        attempts=caller.attempt,
+        do=error.do,
+    )
+    repeatable = prepared.effect in _REPEATABLE
+    if isinstance(error, ToolHostLost):
+        return Performed(status="again" if repeatable else "lost", books="unknown", error=told, duration_ms=duration_ms)
+    if node.type == "agent":
+        content: JsonValue = {"error": {"kind": told.type, "message": told.message, "do": told.do}}
+        result = CallResult(result=content, failed=True, attempts=caller.attempt)
+        return Performed(
+            status="done", books="released", result=result, error=told, output=told.message, duration_ms=duration_ms
+        )
+    if not isinstance(error, _FINAL) and not repeatable:
+        return Performed(status="lost", books="unknown", error=told, duration_ms=duration_ms)
+    again = not isinstance(error, _FINAL) and caller.attempt < node.retry.max_attempts
+    return Performed(
+        status="again" if again else "failed", books="released", error=told, counts=True, duration_ms=duration_ms
+    )
+
+
+def _since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

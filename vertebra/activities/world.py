@@ -1,0 +1,102 @@
+"""Everything of the outside that activities and gate use, made once by a worker and given as a value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from vertebra.audit.chain import MacKey
+from vertebra.boundary.cel_child import CelChild
+from vertebra.ledger.prices import price_of
+from vertebra.policies.budget import dearer
+from vertebra.policies.seal import SealKey
+from vertebra.providers.registry import Providers
+from vertebra.schemas.canonical import Digest, digest_of
+from vertebra.schemas.errors import NotFound, SettingsError, TamperedRow
+from vertebra.schemas.graph import CompiledGraph, parse_graph
+from vertebra.schemas.money import Price, PriceTable
+from vertebra.schemas.prompt import Prompt
+from vertebra.store.artifacts import Artifacts
+from vertebra.store.pool import Pool
+from vertebra.store.queries import named
+from vertebra.store.texts import get_texts_query, texts_of
+from vertebra.store.transaction import Query, once
+from vertebra.tools.host_client import ToolHost
+from vertebra.tools.registry import Registry
+
+
+@dataclass(frozen=True)
+class World:
+    """The parts that one gate worker holds."""
+
+    pool: Pool
+    artifacts: Artifacts
+    audit_key: MacKey
+    seal_key: SealKey
+    """Seals new contexts."""
+    seal_keys: Mapping[str, SealKey]
+    """Key id to key: every key that sealed a context which may still be alive."""
+    registry: Registry
+    providers: Providers
+    cel: CelChild
+    prices: PriceTable
+    """The operator's own prices, as of today."""
+    project: Path
+    maildir: Path
+    worker: str
+    now: Callable[[], datetime]
+    """The worker's clock, for the times in audit entries; expiry is decided by the database's."""
+    secret: Callable[[str], str | None]
+    """The value behind the name of a secret, looked up when a call is performed."""
+    tool_host: ToolHost | None = None
+    drafts: bool = False
+    _graphs: dict[str, CompiledGraph] = field(default_factory=dict, repr=False)
+    _prompts: dict[str, Prompt] = field(default_factory=dict, repr=False)
+    _tables: dict[str, PriceTable] = field(default_factory=dict, repr=False)
+
+    async def graph(self, digest: str) -> CompiledGraph:
+        """The published graph of this digest; what has a digest never changes, so it is kept. Raises NotFound."""
+        if digest not in self._graphs:
+            [rows] = await once(self.pool, [Query("graph", named("gate", "graph"), {"digest": digest})])
+            if not rows:
+                raise NotFound(f"no graph {digest} is published")
+            data = bytes(rows[0]["bytes"])
+            if digest_of(data) != digest:
+                raise TamperedRow(f"the graph {digest} was changed in the database")
+            self._graphs[digest] = parse_graph(data.decode())
+        return self._graphs[digest]
+
+    async def prompt(self, tenant: str, digest: Digest) -> Prompt:
+        """The prompt of this digest. Raises NotFound, TamperedRow."""
+        if digest not in self._prompts:
+            self._prompts[digest] = Prompt.model_validate_json(await self._text(tenant, digest))
+        return self._prompts[digest]
+
+    async def _text(self, tenant: str, digest: Digest) -> bytes:
+        [rows] = await once(self.pool, [get_texts_query(tenant, [digest])])
+        return texts_of(rows, [digest])[digest]
+
+    async def price(self, tenant: str, graph: CompiledGraph, provider: str, model: str) -> Price:
+        """The pinned price, or today's where that is higher. Raises Unpriced."""
+        today = price_of(provider, model, self.prices, self.now())
+        if graph.prices is None:
+            return today
+        if graph.prices not in self._tables:
+            rows = await self._text(tenant, graph.prices)
+            self._tables[graph.prices] = PriceTable.model_validate_json(b'{"prices":' + rows + b"}")
+        pinned = self._tables[graph.prices].find(provider, model)
+        return today if pinned is None else dearer(pinned, today)
+
+
+def environment_secret(name: str) -> str | None:
+    """The value of `secret://env/NAME` or `secret://file/PATH`; None if there is none. Raises SettingsError."""
+    kind, _, place = name.removeprefix("secret://").partition("/")
+    if kind == "env":
+        return os.environ.get(place)
+    if kind == "file":
+        path = Path("/" + place)
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    raise SettingsError(f"{name!r} names no store of secrets", do="write secret://env/NAME or secret://file/PATH")

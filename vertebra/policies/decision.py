@@ -1,0 +1,92 @@
+"""Whether a signed row counts: who signed what, in which role, in time. Pure; every check raises what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from vertebra.policies.signature import verify
+from vertebra.schemas.errors import ApprovalClosed, BadSignature, PermissionDenied
+from vertebra.schemas.signed import Kind, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody enrolled by the owner. A `signer` signs for people whom it has authenticated."""
+
+    name: str
+    key: str | None
+    public_key: bytes | None
+    roles: tuple[str, ...]
+    signer: bool = False
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The bytes that were signed, and when the database took them."""
+
+    statement: bytes
+    signature: bytes
+    key: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An approval as it was shown, and who may decide it until when."""
+
+    id: str
+    run: str
+    digest: str
+    assign: tuple[str, ...]
+    backup: tuple[str, ...]
+    escalate_after: datetime | None
+    expires_at: datetime | None
+
+
+def author_of(signed: Signed, kind: Kind, people: Iterable[Person]) -> tuple[Statement, Person]:
+    """The statement and the enrolled person behind it. Raises BadSignature."""
+    known = list(people)
+    holder = next((person for person in known if person.key == signed.key), None)
+    if holder is None or holder.public_key is None:
+        raise BadSignature(f"key {signed.key!r} belongs to nobody who is enrolled")
+    if holder.revoked_at is not None:
+        raise BadSignature(f"{holder.name!r} was revoked")
+    statement = verify(signed.statement, signed.signature, holder.public_key)
+    if statement.kind != kind:
+        raise BadSignature(f"a {statement.kind!r} was signed, not a {kind!r}")
+    if statement.person == holder.name:
+        return statement, holder
+    if not holder.signer:
+        raise BadSignature(f"{holder.name!r} may not sign for {statement.person!r}")
+    person = next((person for person in known if person.name == statement.person), None)
+    if person is None or person.revoked_at is not None:
+        raise BadSignature(f"{statement.person!r} is not enrolled or was revoked")
+    return statement, person
+
+
+def check_decision(asked: Asked, signed: Signed, people: Sequence[Person]) -> Statement:
+    """The decision that counts for this approval. Raises BadSignature, PermissionDenied, ApprovalClosed."""
+    statement, person = author_of(signed, "decision", people)
+    if (statement.id, statement.run) != (asked.id, asked.run):
+        raise BadSignature("the decision was signed for another approval")
+    if statement.digest != asked.digest:
+        raise BadSignature("the decision was signed for other arguments than were shown")
+    if asked.expires_at is not None and signed.at >= asked.expires_at:
+        raise ApprovalClosed(f"approval {asked.id} expired before it was decided")
+    check_role(asked, person, signed.at)
+    return statement
+
+
+def check_role(asked: Asked, person: Person, at: datetime) -> None:
+    """Only holders of an assigned role decide, from the escalation on also the backup; nobody else, admin included."""
+    if set(person.roles) & set(asked.assign):
+        return
+    if set(person.roles) & set(asked.backup):
+        if asked.escalate_after is not None and at >= asked.escalate_after:
+            return
+        raise PermissionDenied(f"{person.name!r} is backup: the approval has not been escalated yet", at=asked.id)
+    needed = " or ".join(repr(role) for role in asked.assign) or "nobody"
+    raise PermissionDenied(f"{person.name!r} may not decide this; it needs {needed}", at=asked.id)

@@ -1,0 +1,136 @@
+-- name: newest_graph
+-- The version that a start means: the one it names, else the one published last; drafts only where they are served.
+select name, version, digest, bytes, principal, draft, tenant, statement, signature, key, at, now() as now from graphs
+where name = %(name)s and (%(version)s::text is null or version = %(version)s) and (%(drafts)s or not draft or version = %(version)s)
+order by at desc limit 1;
+
+-- name: person
+-- Somebody by name, or by the key that signed.
+select name, key, public_key, roles, service, signer, revoked_at from people where name = any(%(names)s) or key = any(%(keys)s);
+
+-- name: run_row
+-- The row that claims a run id, with what a repeated admission must answer.
+select id, tenant, chain, epoch, resume_command, graph_digest, state, ended_at, correlation_id, input, input_artifact
+from runs where id = %(run)s;
+
+-- name: run_contexts
+-- The contexts that were sealed when the run was admitted.
+select id, agent from contexts where run = %(run)s and (parent is null or depth = 1) order by id;
+
+-- name: claim_run
+-- Claim a run id for ever.
+insert into runs (tenant, id, chain, execution_id, graph, version, graph_digest, correlation_id, project_id, principal,
+    started_by, input, input_artifact, input_digest, limit_microusd, limit_tokens, on_breach)
+values (%(tenant)s, %(id)s, %(chain)s, %(execution_id)s, %(graph)s, %(version)s, %(graph_digest)s, %(correlation_id)s, null,
+    %(principal)s, %(started_by)s, %(input)s, null, %(input_digest)s, %(limit_microusd)s, %(limit_tokens)s,
+    %(on_breach)s)
+on conflict (id) do nothing
+returning id, audit_seq, audit_hash;
+
+-- name: put_context
+-- Seal one agent's rights into the run.
+insert into contexts (tenant, id, parent, run, agent, "grant", depth, expires_at, key_id, seal)
+values (%(tenant)s, %(id)s, %(parent)s, %(run)s, %(agent)s, %(grant)s, %(depth)s, %(expires_at)s, %(key_id)s, %(seal)s)
+on conflict (id) do nothing;
+
+-- name: take_chain
+-- A resumed run goes on in a new chain of executions; only its own resume command may say so.
+update runs set chain = %(chain)s, execution_id = %(execution_id)s
+where id = %(run)s and resume_command = %(command)s and ended_at is null;
+
+-- name: touch_execution
+-- Which execution is at work now; for looking only.
+update runs set execution_id = %(execution_id)s where id = %(run)s and execution_id is distinct from %(execution_id)s;
+
+-- name: clear_waits
+-- Waits that are no longer open.
+delete from waits where run = %(run)s and not (ref = any(%(refs)s));
+
+-- name: put_wait
+-- One open wait, since when it is first seen.
+insert into waits (tenant, run, node, visit, kind, ref, error)
+values (%(tenant)s, %(run)s, %(node)s, %(visit)s, %(kind)s, %(ref)s, %(error)s)
+on conflict do nothing;
+
+-- name: set_state
+-- What the run is doing, for lists and pages.
+update runs set state = %(state)s, touched_at = now() where id = %(run)s and ended_at is null and state <> %(state)s;
+
+-- name: asked_approvals
+-- The approvals that are waited for.
+select id, run, node, visit, activity_id, kind, subject, round, digest, assign, backup, escalate_after, expires_at, state,
+    now() as now
+from approvals where id = any(%(ids)s);
+
+-- name: asked_decisions
+-- Everything that was signed about them, oldest first.
+select approval, verb, arguments, arguments_digest, digest, reason, person, key, nonce, statement, signature, at, consumed_at
+from decisions where approval = any(%(ids)s) order by at, id;
+
+-- name: run_commands
+-- Everything that was signed about this run, oldest first.
+select id, run, epoch, node, visit, verb, arguments, arguments_digest, reason, person, key, nonce, statement, signature, at,
+    consumed_at, applied_at
+from commands where run = %(run)s order by at, id;
+
+-- name: signers
+-- The people and keys behind those signatures.
+select name, key, public_key, roles, service, signer, revoked_at from people
+where name in (
+    select person from commands where run = %(run)s
+    union select d.person from decisions d join approvals a on a.id = d.approval where a.run = %(run)s
+) or key in (
+    select key from commands where run = %(run)s
+    union select d.key from decisions d join approvals a on a.id = d.approval where a.run = %(run)s
+);
+
+-- name: decide_approval
+-- The first decision that counts ends the approval.
+update approvals set state = %(state)s, decided_at = %(at)s where id = %(id)s and state = 'pending';
+
+-- name: consume_decision
+-- The run has seen this decision: the outbox may stop.
+update decisions set consumed_at = now() where approval = %(approval)s and nonce = %(nonce)s and consumed_at is null;
+
+-- name: consume_command
+-- The run has seen this command.
+update commands set consumed_at = coalesce(consumed_at, now()) where id = %(id)s;
+
+-- name: apply_command
+-- What a command does, it does once.
+update commands set applied_at = now() where id = %(id)s and applied_at is null;
+
+-- name: open_call
+-- Retry: the journal's answer is opened, the next attempt is counted anew.
+update calls set status = 'open', opened_by = %(command)s, error = null, ended_at = null
+where run = %(run)s and activity_id = %(activity_id)s and status in ('failed', 'unknown');
+
+-- name: put_renewal
+-- The same rights for longer.
+insert into renewals (tenant, command, context, expires_at)
+select c.tenant, %(command)s, c.id, now() + make_interval(secs => %(seconds)s)
+from contexts c where c.run = %(run)s and (%(context)s::text is null or c.id = %(context)s) order by c.depth limit 1
+on conflict do nothing;
+
+-- name: context_lives
+-- When each context of a run ends.
+select c.id, c.depth, c.expires_at, max(r.expires_at) as renewed_until, now() as now
+from contexts c left join renewals r on r.context = c.id where c.run = %(run)s group by c.id, c.depth, c.expires_at;
+
+-- name: done_wake
+-- The run has looked at these rows, or, without a list, has ended: what was to wake it has done so.
+update outbox set done_at = now()
+where run = %(run)s and kind = 'wake' and done_at is null and (%(refs)s::text[] is null or ref = any(%(refs)s));
+
+-- name: open_approvals
+-- What people still have to decide about this run.
+select id, assign, backup, escalate_after, expires_at, now() as now from approvals where run = %(run)s and state = 'pending';
+
+-- name: end_run
+-- The end, once.
+update runs set state = %(state)s, output = %(output)s, error = %(error)s, ended_at = now(), touched_at = now()
+where id = %(run)s and ended_at is null;
+
+-- name: withdraw_approvals
+-- Nobody needs to decide for a run that has ended.
+update approvals set state = 'withdrawn' where run = %(run)s and state = 'pending';

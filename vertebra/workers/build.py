@@ -1,0 +1,59 @@
+"""One gate worker: the queue of runs and local steps, and the queue of gated effects, over one world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from vertebra.activities.effects import bodies
+from vertebra.activities.steps import Steps
+from vertebra.activities.world import World
+from vertebra.workers.interceptor import Gate
+from vertebra.workflows.calls import EFFECTS
+
+RUNS = "vertebra"
+STICKY_S = 5
+CONCURRENT_TASKS = 12
+CONCURRENT_EFFECTS = 100
+
+
+def build_worker(client: Client, world: World) -> tuple[Worker, Worker]:
+    """The two workers of one process. The client must carry the plugin."""
+    gate = Gate(world)
+    runs = Worker(
+        client,
+        task_queue=RUNS,
+        activities=Steps(world).all,
+        interceptors=[gate],
+        no_remote_activities=True,
+        max_concurrent_workflow_tasks=CONCURRENT_TASKS,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_S),
+        disable_eager_activity_execution=True,
+        identity=world.worker,
+    )
+    effects = Worker(
+        client,
+        task_queue=EFFECTS,
+        activities=bodies(world),
+        interceptors=[gate],
+        max_concurrent_activities=CONCURRENT_EFFECTS,
+        max_heartbeat_throttle_interval=timedelta(seconds=3),
+        default_heartbeat_throttle_interval=timedelta(seconds=3),
+        graceful_shutdown_timeout=timedelta(seconds=5),
+        disable_eager_activity_execution=True,
+        identity=world.worker,
+    )
+    return runs, effects
+
+
+@asynccontextmanager
+async def working(client: Client, world: World) -> AsyncIterator[None]:
+    """Run both workers for the length of the block."""
+    async with AsyncExitStack() as stack:
+        for worker in build_worker(client, world):
+            await stack.enter_async_context(worker)
+        yield

@@ -1,0 +1,179 @@
+"""The gate as the worker's activity interceptor: no activity can be registered around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from vertebra.activities.effects import ALLOWED, KINDS, Allowed
+from vertebra.activities.inputs import resolved
+from vertebra.activities.performed import Caller, Performed
+from vertebra.activities.world import World
+from vertebra.schemas.call import CallInput, CallKind, CallResult, Prepared
+from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
+from vertebra.schemas.errors import NotFound, VertebraError
+from vertebra.schemas.ids import derive, node_of
+from vertebra.store.queries import named
+from vertebra.store.transaction import Query, once
+from vertebra.workers import errors
+from vertebra.workers.gate.element import GateCall
+from vertebra.workers.gate.passage import Stopped, cross
+
+CONTEXT_HEADER = "vertebra-context"
+UNGATED = ("admit", "decide", "open_approval", "load", "keep", "close")
+"""The recorded steps of the shell: they write rows of the run, and have no effect on anything else."""
+HEARTBEAT_S = 3.0
+
+
+class Gate(Interceptor):
+    """Put the gate around every activity of a worker."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _GateInbound(next, self._world)
+
+
+class _GateInbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, world: World) -> None:
+        super().__init__(next)
+        self._world = world
+        self._pins: dict[str, tuple[str, str, str]] = {}
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> object:
+        kind = activity.info().activity_type
+        try:
+            if kind in UNGATED:
+                return await self.next.execute_activity(input)
+            if kind not in KINDS:
+                raise ApplicationError(
+                    f"{kind!r} is no effect that the gate knows", type="NotGated", non_retryable=True
+                )
+            async with _heartbeats():
+                return await self._gated(kind, input)
+        except VertebraError as error:
+            raise errors.of(error) from error
+
+    async def _gated(self, kind: CallKind, input: ExecuteActivityInput) -> CallResult:
+        given = input.args[0]
+        assert isinstance(given, CallInput)
+        call = await self._call(kind, given, _context(input))
+
+        async def perform(attempt: int) -> Performed:
+            ALLOWED.set(Allowed(call.prepared, call.graph, call.node, _caller(call, attempt)))
+            performed = await self.next.execute_activity(input)
+            assert isinstance(performed, Performed)
+            return performed
+
+        try:
+            return await cross(call, self._world, perform)
+        except Stopped as stopped:
+            raise errors.told(stopped, activity.info().attempt, call.node.retry) from None
+
+    async def _call(self, kind: CallKind, given: CallInput, context: str | None) -> GateCall:
+        """The call as the gate sees it: named by Temporal, prepared from the published graph."""
+        info = activity.info()
+        run = info.workflow_id or ""
+        tenant, graph_digest, correlation_id = await self._pinned(run)
+        graph = await self._world.graph(graph_digest)
+        node_id, visit = _place(info.activity_id)
+        node = graph.nodes.get(node_id)
+        if node is None or (given.node, given.visit, given.kind) != (node_id, visit, kind):
+            raise ApplicationError("the input is not of this activity", type="BadCall", non_retryable=True)
+        given = await resolved(given, tenant, self._world)
+        refused: VertebraError | None = None
+        try:
+            prepared = await KINDS[kind].prepare(given, graph, node, tenant, self._world)
+        except NotFound:
+            raise
+        except VertebraError as error:
+            prepared, refused = _unprepared(given, node.agent), error
+        return GateCall(
+            run=run,
+            tenant=tenant,
+            correlation_id=correlation_id,
+            activity_id=info.activity_id,
+            execution_id=info.workflow_run_id or "",
+            worker=self._world.worker,
+            graph=graph,
+            node=node,
+            given=given,
+            prepared=prepared,
+            context=context,
+            id=derive(run, info.activity_id, prepared.digest, "call"),
+            refused=refused,
+        )
+
+    async def _pinned(self, run: str) -> tuple[str, str, str]:
+        """Tenant, graph and correlation id of a run, which never change."""
+        if run not in self._pins:
+            [rows] = await once(self._world.pool, [Query("run_pins", named("gate", "run_pins"), {"run": run})])
+            if not rows:
+                raise ApplicationError(f"no run {run!r} was admitted", type="NotAdmitted", non_retryable=True)
+            if len(self._pins) > 10_000:
+                self._pins.clear()
+            self._pins[run] = (rows[0]["tenant"], rows[0]["graph_digest"], rows[0]["correlation_id"])
+        return self._pins[run]
+
+
+def _context(input: ExecuteActivityInput) -> str | None:
+    payload = input.headers.get(CONTEXT_HEADER)
+    if payload is None:
+        return None
+    with contextlib.suppress(ValueError):
+        value = json.loads(payload.data)
+        return value if isinstance(value, str) else None
+    return None
+
+
+def _place(activity_id: str) -> tuple[str, int]:
+    try:
+        return node_of(activity_id)
+    except ValueError:
+        raise ApplicationError(
+            f"{activity_id!r} is no activity id of ours", type="BadCall", non_retryable=True
+        ) from None
+
+
+def _caller(call: GateCall, attempt: int) -> Caller:
+    return Caller(
+        run=call.run,
+        tenant=call.tenant,
+        node=call.node.id,
+        visit=call.given.visit,
+        turn=call.given.turn or 1,
+        call_id=call.id,
+        attempt=attempt,
+        timeout_s=call.node.timeout_s,
+    )
+
+
+def _unprepared(given: CallInput, agent: str | None) -> Prepared:
+    """Stands for a request that could not be made, so that its refusal is on record too."""
+    request = canonical_bytes({"kind": given.kind, "tool": given.tool, "values": json_text(given.values)})
+    return Prepared(
+        kind=given.kind, request=request, digest=digest_of(request), effect="pure", agent=agent, tool=given.tool
+    )
+
+
+@contextlib.asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Tell Temporal every 3 s that this attempt lives, and so learn of cancellation."""
+    beating = asyncio.create_task(_beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _beat() -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_S)
+        activity.heartbeat()

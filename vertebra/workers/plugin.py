@@ -1,0 +1,42 @@
+"""The whole integration as one client plugin, which reaches worker and replayer: converter, interceptors, sandbox."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter, DefaultPayloadConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import Interceptor, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from vertebra.workers.headers import Headers
+from vertebra.workflows.graph_run import GraphRun
+
+PASSED = ("vertebra.engine", "vertebra.policies", "vertebra.schemas")
+"""Passed through the workflow sandbox: pure by import contract, so not imported again for every run."""
+
+
+def plugin(interceptors: Sequence[Interceptor] = ()) -> SimplePlugin:
+    """What `Client.connect(plugins=[...])` needs. A user's own codec is kept."""
+    return SimplePlugin(
+        "vertebra",
+        data_converter=_converter,
+        interceptors=[Headers(), *interceptors],
+        workflows=[GraphRun],
+        workflow_runner=_runner,
+    )
+
+
+def _converter(given: DataConverter | None) -> DataConverter:
+    converter = given or DataConverter.default
+    if converter.payload_converter_class is not DefaultPayloadConverter:
+        return converter
+    return dataclasses.replace(converter, payload_converter_class=PydanticPayloadConverter)
+
+
+def _runner(given: WorkflowRunner | None) -> WorkflowRunner:
+    if given is not None and not isinstance(given, SandboxedWorkflowRunner):
+        return given
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED))
