@@ -6,6 +6,16 @@ from vertebra.compiler.catalogue import Catalogue, pinned_prices
 from vertebra.compiler.compile import compile_graph
 from vertebra.compiler.project import Project, read_project
 from vertebra.compiler.read import read_graph
+from vertebra.compiler.source import compile_text
 from vertebra.schemas.authored import AgentGraph
 
-__all__ = ["AgentGraph", "Catalogue", "Project", "compile_graph", "pinned_prices", "read_graph", "read_project"]
+__all__ = [
+    "AgentGraph",
+    "Catalogue",
+    "Project",
+    "compile_graph",
+    "compile_text",
+    "pinned_prices",
+    "read_graph",
+    "read_project",
+]

@@ -37,9 +37,13 @@ MAX_BYTES = 512 * 1024
 
 def compile_graph(graph: AgentGraph, catalogue: Catalogue) -> CompiledGraph:
     """Check and lower a graph. Pure: the same graph and catalogue give the same bytes. Raises Complaints."""
-    faults = Faults(graph.places)
-    check_names(graph, faults)
-    faults.raise_any()
+    return compile_with(graph, catalogue, Faults(graph.places))
+
+
+def compile_with(graph: AgentGraph, catalogue: Catalogue, faults: Faults) -> CompiledGraph:
+    """As `compile_graph`, telling besides what a reader has found already."""
+    if not check_names(graph, faults):
+        faults.raise_any()
     return _Compilation(graph, catalogue, faults).compiled()
 
 
@@ -134,8 +138,7 @@ class _Compilation:
         return found
 
     def _check_budget(self, spine: Spine, kinds: Mapping[str, NodeType]) -> None:
-        budget = spine.budget
-        if budget is not None and (budget.microusd is not None or budget.tokens is not None):
+        if spine.budget is not None:
             return
         spender = next((name for name, kind in kinds.items() if kind in ("llm", "agent")), None)
         if spender is not None:

@@ -56,10 +56,10 @@ class Conditions:
 
     def check_present(self, condition: Condition, present: Facts, path: Path, where: str) -> None:
         """Complain about what a condition reads without `has()` although some way leaves it out."""
-        guarded = {use.dotted for use in path_uses(condition.text) if use.has is not None}
+        guarded = {self.scope.needs(use.dotted) for use in path_uses(condition.text) if use.has is not None}
         for read in condition.reads:
             needs = self.scope.needs(read)
-            if needs is not None and needs not in present and read not in guarded:
+            if needs is not None and needs not in present and needs not in guarded:
                 do = f"write: has({read}) && ..., or lead every way through it"
                 self.complain(path, f"the condition reads {read!r}, which some way {where} leaves out", do)
 

@@ -30,8 +30,8 @@ _KEPT_BY: Mapping[Reducer, tuple[FieldType, ...]] = {
 }
 
 
-def check_names(graph: AgentGraph, complain: Complain) -> None:
-    """Names that paths, ids and conditions can be made of."""
+def check_names(graph: AgentGraph, complain: Complain) -> bool:
+    """Whether nodes and channels have names that paths, ids and conditions can be made of."""
     if not GRAPH_NAME.fullmatch(graph.graph):
         do = "use lower-case letters, digits and '-', a letter first"
         complain(("graph",), f"{graph.graph!r} is no name of a graph", do)
@@ -47,6 +47,8 @@ def check_names(graph: AgentGraph, complain: Complain) -> None:
     for name in graph.state:
         if not NODE_ID.fullmatch(name):
             complain(("state", name), f"{name!r} is no name of a channel", _SHAPE)
+    named = (*graph.nodes, *graph.state)
+    return bool(graph.nodes) and not RESERVED & set(graph.nodes) and all(NODE_ID.fullmatch(name) for name in named)
 
 
 def lower_state(state: Mapping[str, AuthoredChannel], complain: Complain) -> dict[str, Channel]:

@@ -52,6 +52,8 @@ def _explain(detail: ErrorDetails, raw: Json, kind: type[BaseModel], complain: C
         complain(path[:-1], f"{_named(path[:-1])} needs {str(path[-1])!r}")
     elif detail["type"] == "literal_error":
         complain(path, f"{_named(path)} must be {detail['ctx']['expected']}")
+    elif path == ("version",):
+        complain(path, "the version must be a text of three numbers", "write version: 1.0.0")
     else:
         complain(path, f"{_named(path)} {_WANTED.get(detail['type'], 'has the wrong type or value')}")
 
@@ -99,6 +101,8 @@ def _named(path: Path) -> str:
     if len(path) >= 2 and path[0] in kinds:
         inner = ".".join(str(part) for part in path[2:])
         return f"{kinds[str(path[0])]} {str(path[1])!r}" + (f", {inner!r}" if inner else "")
+    if len(path) >= 2 and path[0] == "guardrails" and isinstance(path[1], int):
+        return f"guardrail {path[1] + 1}" + (f", {str(path[2])!r}" if len(path) > 2 else "")
     return repr(".".join(str(part) for part in path))
 
 

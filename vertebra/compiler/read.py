@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -27,11 +28,20 @@ _REDUCERS: tuple[Reducer, ...] = get_args(Reducer)
 
 def read_graph(text: str | bytes, file: str) -> AgentGraph:
     """The graph that a YAML (or JSON) text holds; `file` names it in complaints. Raises Complaints or BadFile."""
+    graph, faults = read_shape(text, file)
+    faults.raise_any()
+    assert graph is not None
+    return graph
+
+
+def read_shape(text: str | bytes, file: str) -> tuple[AgentGraph | None, Faults]:
+    """The graph as far as its shape can be read, and what is wrong with it. Raises BadFile where it is no graph."""
     source = read_yaml(text, file)
     if not isinstance(source.value, dict):
         raise BadFile("a graph file is a mapping", at=source.marks.at(()), do="begin with: graph: NAME")
     faults = Faults(source.marks)
     graph = _shape(source.value, faults)
+    shapeless = len(faults.found)
     declared = {
         "input": read_fields(source.value.get("input"), ("input",), faults),
         "output": _output(source.value.get("output"), faults),
@@ -39,9 +49,9 @@ def read_graph(text: str | bytes, file: str) -> AgentGraph:
         "edges": read_edges(source.value.get("edges"), ("edges",), faults),
         "places": source.marks,
     }
-    faults.raise_any()
-    assert graph is not None
-    return graph.model_copy(update=declared)
+    if graph is None or len(faults.found) > shapeless:
+        return None, faults
+    return graph.model_copy(update=declared), faults
 
 
 def _shape(raw: dict[str, Json], faults: Faults) -> AgentGraph | None:
@@ -52,7 +62,21 @@ def _shape(raw: dict[str, Json], faults: Faults) -> AgentGraph | None:
         return AgentGraph.model_validate_json(json.dumps(rest))
     except ValidationError as error:
         explain(error, raw, AgentGraph, faults)
+        return _without_unknown_keys(rest, error)
+
+
+def _without_unknown_keys(raw: dict[str, Json], error: ValidationError) -> AgentGraph | None:
+    """The graph without the keys that it may not have, where nothing else is wrong with its shape."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(detail["type"] != "extra_forbidden" for detail in details):
         return None
+    rest = copy.deepcopy(raw)
+    for detail in details:
+        above: Any = rest
+        for part in detail["loc"][:-1]:
+            above = above[part]
+        del above[detail["loc"][-1]]
+    return AgentGraph.model_validate_json(json.dumps(rest))
 
 
 def _extras(raw: Json, key: str) -> dict[str, Json]:

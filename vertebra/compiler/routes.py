@@ -46,6 +46,8 @@ class Wiring:
     ways: Mapping[str, Ways]
     joins: Mapping[str, tuple[str, ...]]
     join_paths: Mapping[str, Path]
+    is_whole: bool
+    """Whether every line could be used; else what seems to be unreachable may not be."""
 
 
 def wire(graph: AgentGraph, complain: Complain) -> Wiring:
@@ -62,7 +64,7 @@ def wire(graph: AgentGraph, complain: Complain) -> Wiring:
             joins[line.targets[0]] = _in_order(line.sources, graph.nodes)
             paths[line.targets[0]] = _path(line)
     ways = {node: _ways(node, [line for line in lines if node in line.sources], complain) for node in graph.nodes}
-    return Wiring(ways, joins, paths)
+    return Wiring(ways, joins, paths, is_whole=len(lines) == len(graph.edges))
 
 
 def _in_order(names: tuple[str, ...], nodes: Mapping[str, AuthoredNode]) -> tuple[str, ...]:
@@ -131,7 +133,7 @@ def _ways(node: str, lines: list[EdgeLine], complain: Complain) -> Ways:
         if len(edges) > 1:
             do = f"write '{node} -> {', '.join(target for edge in edges for target in edge.to)}', or give conditions"
             complain(edges[1].path, f"node {node!r} has several plain edges", do)
-        return Ways("all", edges[:1])
+        return Ways("all", edges)
     _check_chain(node, edges, complain)
     return Ways("first", edges)
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vertebra.compiler.types import ERROR, Shape, Slot
+from vertebra.compiler.types import ERROR, Shape, Slot, named
 from vertebra.policies.fields import nearest
 from vertebra.schemas.fields import Field
 
 HEADS = ("input", "state", "error")
+OWN = "the own result"
+"""How complaints call what a `write` takes its fields from."""
+
+
+_WHAT = {"input": "the input has no field", "state": "there is no channel", OWN: f"{OWN} has no field"}
 
 
 class Unresolved(Exception):
@@ -70,7 +75,7 @@ class Scope:
     def needs(self, path: str) -> str | None:
         """The node or channel that must be there for a condition to read `path`."""
         try:
-            return self.resolve(path).needs
+            return self.resolve(path).needs if self.is_path(path) else None
         except Unresolved:
             return None
 
@@ -86,7 +91,7 @@ def walk(shape: Shape, parts: list[str], head: str) -> Slot:
     """Follow names into a shape. Raises Unresolved with the nearest name."""
     name, rest = parts[0], parts[1:]
     if name not in shape:
-        what = {"input": "the input has no field", "state": "there is no channel"}.get(head, f"{head!r} has no field")
+        what = _WHAT.get(head, f"{head!r} has no field")
         raise Unresolved(f"{what} {name!r}", nearest(name, shape) or _empty(shape))
     slot = shape[name]
     if not rest:
@@ -94,7 +99,7 @@ def walk(shape: Shape, parts: list[str], head: str) -> Slot:
     if slot.field is None or (slot.field.type == "dict" and slot.field.fields is None):
         return Slot(None, False)
     if slot.field.type != "dict" or slot.field.fields is None:
-        raise Unresolved(f"'{head}.{name}' is {slot.field.type}, it has no fields", "a path goes through dicts only")
+        raise Unresolved(f"'{head}.{name}' is {named(slot.field)}, it has no fields", "a path goes through dicts only")
     inner = {key: Slot(field, field.required or field.default is not None) for key, field in slot.field.fields.items()}
     found = walk(inner, rest, f"{head}.{name}")
     return Slot(found.field, found.sure and slot.sure)

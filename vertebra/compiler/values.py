@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vertebra.compiler.presence import Facts
-from vertebra.compiler.scope import Scope, Unresolved, walk
+from vertebra.compiler.scope import OWN, Scope, Unresolved, walk
 from vertebra.compiler.types import Shape, Slot, fits, literal_field, named
 from vertebra.policies.fields import inspect_field, nearest
 from vertebra.schemas.authored import AuthoredChannel
@@ -14,7 +14,7 @@ from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.errors import BadJson
 from vertebra.schemas.fields import Field
 from vertebra.schemas.graph import Value
-from vertebra.schemas.places import Complain, Path
+from vertebra.schemas.places import Complain, Path, dotted
 from vertebra.schemas.strict_json import check_value
 
 _NOTHING = Value(json_text="null")
@@ -101,7 +101,8 @@ def _literal(value: Json, wanted: Field | None, path: Path, complain: Complain) 
         return _NOTHING
     if wanted is not None:
         for problem in inspect_field(wanted, value):
-            complain(path, f"the literal does not fit: {problem}")
+            where = f"the literal, at {dotted(problem.path)}," if problem.path else "the literal"
+            complain(path, f"{where} {problem.message}")
     return Value(json_text=json_text(value))
 
 
@@ -133,7 +134,7 @@ def _write(
     if result is None:
         return Value(path=raw)
     try:
-        slot = walk(result, raw.split("."), "the result")
+        slot = walk(result, raw.split("."), OWN)
     except Unresolved as error:
         complain(path, error.message, error.do or f"for a literal write {{value: {_short(raw)}}}")
         return _NOTHING

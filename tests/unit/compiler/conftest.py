@@ -1,4 +1,4 @@
-"""The catalogue that all graphs of the tests are compiled against: a project folder, the built-in tools, and some more."""
+"""What all graphs of the tests are compiled against: a project folder, the built-in tools, and some more."""
 
 from __future__ import annotations
 

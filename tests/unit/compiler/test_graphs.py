@@ -1,0 +1,132 @@
+"""Whole graph files: good ones give the expected facts, broken ones exactly the expected complaints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vertebra.compiler import Catalogue, Project, compile_graph, compile_text, pinned_prices, read_graph
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import VertebraError
+from vertebra.schemas.graph import CompiledGraph
+
+GRAPHS = Path(__file__).parents[2] / "graphs"
+GOOD = sorted((GRAPHS / "good").glob("*.yaml"))
+BROKEN = sorted((GRAPHS / "broken").glob("*.yaml"))
+EXAMPLE = GRAPHS / "project" / "graphs" / "customer-support.yaml"
+
+
+def differences(expected: Json, found: Json, at: str = "$") -> list[str]:
+    """Where `found` lacks what is expected; it may hold more."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        if not expected and found:
+            return [f"{at}: expected nothing, found {found}"]
+        missing = [f"{at}.{key} is missing" for key in expected if key not in found]
+        pairs = [(key, item) for key, item in expected.items() if key in found]
+        return missing + [line for key, item in pairs for line in differences(item, found[key], f"{at}.{key}")]
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        pairs_ = enumerate(zip(expected, found, strict=True))
+        return [line for index, (one, two) in pairs_ for line in differences(one, two, f"{at}[{index}]")]
+    return [] if expected == found else [f"{at}: expected {expected}, found {found}"]
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+def test_a_good_graph_compiles_to_the_expected_facts(path: Path, catalogue: Catalogue) -> None:
+    """Each good graph compiles, and what its facts file says holds of the result."""
+    compiled = compile_graph(read_graph(path.read_bytes(), path.name), catalogue)
+
+    assert [] == differences(json.loads(path.with_suffix(".json").read_text()), json.loads(compiled.canonical))
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_a_broken_graph_gives_the_expected_complaints(path: Path, catalogue: Catalogue) -> None:
+    """Each broken graph is refused with exactly the complaints of its text file: all at once, each with its line."""
+    with pytest.raises(VertebraError) as refused:
+        compile_text(path.read_bytes(), path.name, catalogue)
+
+    assert path.with_suffix(".txt").read_text() == f"{refused.value}\n"
+
+
+def test_every_complaint_names_file_and_line() -> None:
+    """No expected complaint leaves the author without a line to look at."""
+    lines = [(path, line) for path in BROKEN for line in path.with_suffix(".txt").read_text().splitlines()]
+
+    assert 150 < len(lines)
+    assert [] == [
+        line for path, line in lines if not line.startswith(f"{path.name}:") or not line[len(path.name) + 1].isdigit()
+    ]
+
+
+def test_the_complete_example_of_the_language_compiles(catalogue: Catalogue) -> None:
+    """The example that the language is documented with compiles, and its digest is that of its bytes read back."""
+    compiled = compile_graph(read_graph(EXAMPLE.read_text(), EXAMPLE.name), catalogue)
+
+    assert "classify" == compiled.start
+    assert 500_000 == compiled.spine.budget.microusd if compiled.spine.budget else None
+    assert ("state.refund_usd",) == compiled.nodes["send"].facts
+    assert {} == compiled.joins
+    assert not compiled.output["reply"].required
+    assert compiled.digest == CompiledGraph.model_validate_json(compiled.canonical).digest
+
+
+def test_the_pinned_prices_are_those_of_the_graph_s_models(catalogue: Catalogue, project: Project) -> None:
+    """The price digest in the graph is that of the rows that are stored with it."""
+    compiled = compile_graph(read_graph(EXAMPLE.read_text(), EXAMPLE.name), catalogue)
+
+    table = pinned_prices(compiled, project.prices)
+
+    assert compiled.prices == table.digest
+    assert ["large", "small"] == [price.model for price in table.prices]
+
+
+_COMPILE = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{here!r}, {root!r}]
+from conftest import GRAPHS, more_tools
+from vertebra.compiler import Catalogue, compile_graph, read_graph, read_project
+from vertebra.tools.registry import builtin
+project = read_project(GRAPHS / "project")
+catalogue = Catalogue(prompts=project.prompts, tools={{**builtin().specs, **more_tools()}}, prices=project.prices)
+for path in [*sorted((GRAPHS / "good").glob("*.yaml")), *project.graphs]:
+    print(compile_graph(read_graph(path.read_bytes(), path.name), catalogue).digest)
+"""
+
+
+def test_two_processes_give_identical_bytes() -> None:
+    """The digest of every good graph is the same under different hash seeds."""
+    here = Path(__file__).parent
+    code = _COMPILE.format(here=str(here), root=str(here.parents[2]))
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for seed in ("1", "2", "77")
+    ]
+
+    assert len(GOOD) + 1 == len(runs[0].splitlines())
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_json_is_read_too(catalogue: Catalogue) -> None:
+    """A graph written as JSON gives the same digest as its YAML."""
+    yaml_text = (GRAPHS / "good" / "pipeline.yaml").read_text()
+    rules = {"type": "rules", "default": {"ok": {"value": True}}}
+    nodes = {"parse": rules, "extract": rules, "analyze": rules}
+    edges = ["parse -> extract", "extract -> analyze"]
+    as_json = json.dumps({"graph": "pipeline", "version": "1.0.0", "nodes": nodes, "edges": edges})
+
+    one = compile_graph(read_graph(yaml_text, "pipeline.yaml"), catalogue)
+    two = compile_graph(read_graph(as_json, "pipeline.json"), catalogue)
+
+    assert one.digest == two.digest

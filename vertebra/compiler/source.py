@@ -1,0 +1,17 @@
+"""From the text of a graph file to the graph that runs: mistakes of shape and of meaning come together."""
+
+from __future__ import annotations
+
+from vertebra.compiler.catalogue import Catalogue
+from vertebra.compiler.compile import compile_with
+from vertebra.compiler.read import read_shape
+from vertebra.schemas.graph import CompiledGraph
+
+
+def compile_text(text: str | bytes, file: str, catalogue: Catalogue) -> CompiledGraph:
+    """Read and compile one graph file. Raises Complaints with all mistakes, or BadFile where it is no graph file."""
+    graph, faults = read_shape(text, file)
+    if graph is None:
+        faults.raise_any()
+    assert graph is not None
+    return compile_with(graph, catalogue, faults)
