@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import secrets
@@ -11,10 +12,13 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from tests.stores import PASSWORDS, Migrated
 from vertebra.services import postgres
 from vertebra.services.options import ServiceOptions
 from vertebra.services.state import Services
 from vertebra.services.supervisor import Supervisor
+from vertebra.store.migrate import migrate
+from vertebra.store.pool import Pool, new_pool
 
 _KEPT = "VERTEBRA_TEMPORAL_CLI"
 
@@ -52,3 +56,20 @@ async def database(services: Services) -> AsyncIterator[str]:
     connection = await psycopg.AsyncConnection.connect(services.postgres_dsn, autocommit=True)
     async with connection:
         await connection.execute(psycopg.sql.SQL("drop database {} with (force)").format(psycopg.sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+async def migrated(services: Services) -> Migrated:
+    """One database with this release's schema, for tests that share it by runs of their own."""
+    name = f"store_{secrets.token_hex(6)}"
+    await postgres.create_database(services.postgres_dsn, name)
+    dsn = urlsplit(services.postgres_dsn)._replace(path=f"/{name}").geturl()
+    await asyncio.to_thread(migrate, dsn, PASSWORDS)
+    return Migrated(dsn)
+
+
+@pytest.fixture(scope="session")
+async def gate(migrated: Migrated) -> AsyncIterator[Pool]:
+    """A pool with the rights of a gate worker."""
+    async with new_pool(migrated.dsn("vertebra_gate"), max_size=16) as pool:
+        yield pool

@@ -1,7 +1,7 @@
 """The audit as JSON lines, for readers without the database: each stream's head, then entries as they were hashed.
 
-A line is `{"stream", "seq", "prev_hash", "hash", "mac", "key_id", "body"}`, or `{"head", "seq", "hash"}`; bytes are hex,
-and what follows `"body":` up to the last brace is, byte for byte, what was hashed. `verify_file` needs the file only,
+A line is `{"stream", "seq", "prev_hash", "hash", "mac", "key_id", "body"}`, or `{"head", "seq", "hash"}`. Bytes are
+hex; what follows `"body":` up to the last brace is, byte for byte, what was hashed. `verify_file` needs the file only,
 and the audit keys for the MACs.
 """
 
