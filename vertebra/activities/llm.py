@@ -25,8 +25,8 @@ from vertebra.schemas.llm import (
     ModelReply,
     ModelRequest,
     OfferedTool,
-    Spoken,
     ToolMessage,
+    Transcript,
     UserMessage,
 )
 from vertebra.schemas.prompt import Prompt
@@ -37,7 +37,6 @@ TIMEOUT_MARGIN_S = 5
 _NOT_SENT = ("rate_limited", "overloaded", "server", "bad_key", "bad_request", "context_too_long")
 """Failures after which the vendor charges nothing."""
 _TOOL_CALLS: TypeAdapter[tuple[ToolCall, ...]] = TypeAdapter(tuple[ToolCall, ...])
-_TRANSCRIPT: TypeAdapter[tuple[Spoken, ...]] = TypeAdapter(tuple[Spoken, ...])
 
 
 async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: str, world: World) -> Prepared:
@@ -69,7 +68,7 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
     began = time.monotonic()
     try:
         provider = world.providers.get(request.provider)
-        key = world.secret(f"secret://env/{request.provider.upper()}_API_KEY")
+        key = None if provider.secret is None else world.secret(provider.secret)
         timeout_s = max(1.0, caller.timeout_s - TIMEOUT_MARGIN_S)
         reply = await provider.complete(request, place, timeout_s=timeout_s, key=key)
     except ProviderFailure as failure:
@@ -80,7 +79,7 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
 async def _request(
     given: CallInput, graph: CompiledGraph, agent: Agent, prompt: Prompt, tenant: str, world: World
 ) -> ModelRequest:
-    rendered = render(prompt, given.values)
+    said = await _said(given, prompt, tenant, world)
     tools = tuple(_offered(name, world) for name in agent.tools) if agent.type == "agent" else ()
     return ModelRequest(
         provider=agent.model.provider,
@@ -88,8 +87,8 @@ async def _request(
         temperature_text=agent.model.temperature_text,
         max_output_tokens=agent.model.max_output_tokens,
         endpoint=agent.model.endpoint,
-        system=rendered.system,
-        messages=await _messages(given, rendered.user, tenant, world),
+        system=said.system,
+        messages=said.messages,
         tools=tools,
         output_schema_json=json_text(to_json_schema(prompt.output)) if prompt.output else None,
         prompt_pin=agent.prompt_digest,
@@ -97,11 +96,14 @@ async def _request(
     )
 
 
-async def _messages(given: CallInput, user: str, tenant: str, world: World) -> tuple[Spoken, ...]:
+async def _said(given: CallInput, prompt: Prompt, tenant: str, world: World) -> Transcript:
+    """What was said so far: the rendered prompt, or the transcript of the turns before and what the tools answered."""
     if given.transcript is None:
-        return (UserMessage(text=user),)
-    before = _TRANSCRIPT.validate_json(await world.artifacts.get(tenant, given.transcript))
-    return (*before, *[await _heard(message, tenant, world) for message in given.messages])
+        rendered = render(prompt, given.values)
+        return Transcript(system=rendered.system, messages=(UserMessage(text=rendered.user),))
+    before = Transcript.model_validate_json(await world.artifacts.get(tenant, given.transcript))
+    heard = [await _heard(message, tenant, world) for message in given.messages]
+    return before.model_copy(update={"messages": (*before.messages, *heard)})
 
 
 async def _heard(message: Message, tenant: str, world: World) -> ToolMessage:
@@ -171,7 +173,7 @@ def _usable(
         for call in reply.tool_calls:
             check_value(call.arguments)
         said = AssistantMessage(text=reply.content, tool_calls=tuple(Asked.of(call) for call in reply.tool_calls))
-        transcript = _TRANSCRIPT.dump_json((*request.messages, said))
+        transcript = Transcript(system=request.system, messages=(*request.messages, said)).model_dump_json().encode()
         result = CallResult(
             tool_calls=reply.tool_calls,
             transcript=digest_of(transcript).removeprefix("sha256:"),

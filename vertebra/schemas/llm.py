@@ -56,6 +56,14 @@ class ToolMessage(Recorded):
 Spoken = Annotated[UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
 
 
+class Transcript(Recorded):
+    """An agent's conversation between two turns, stored by its hash: history holds only the reference."""
+
+    v: int = 1
+    system: str
+    messages: tuple[Spoken, ...]
+
+
 class OfferedTool(Recorded):
     """A tool as the model sees it."""
 

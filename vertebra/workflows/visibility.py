@@ -15,6 +15,9 @@ REVIEWERS = SearchAttributeKey.for_keyword_list("VtReviewers")
 DUE = SearchAttributeKey.for_datetime("VtDue")
 
 
+Update = SearchAttributeUpdate[str] | SearchAttributeUpdate[Sequence[str]] | SearchAttributeUpdate[datetime]
+
+
 class Visible:
     """What the Web UI and `list` queries show of this run. Starts from what the client set at start."""
 

@@ -1,0 +1,288 @@
+"""A whole vertebra for tests: a database with people, published graphs, one gate worker in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import LiteralString
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+
+from tests.stores import Migrated
+from vertebra.activities.world import World, environment_secret
+from vertebra.audit.chain import mac_key
+from vertebra.boundary.cel_child import CelChild
+from vertebra.compiler import Catalogue, compile_graph, read_graph
+from vertebra.compiler.catalogue import pinned_prices
+from vertebra.compiler.project import Project, read_project
+from vertebra.policies.seal import seal_key
+from vertebra.policies.signature import SigningKey, sign
+from vertebra.providers.registry import Setup, make_providers
+from vertebra.providers.reply_files import read_replies
+from vertebra.schemas.canonical import Json, canonical_bytes, digest_of, json_text
+from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.ids import ulid
+from vertebra.schemas.prompt import Prompt
+from vertebra.schemas.signed import Statement, instant
+from vertebra.services.state import Services
+from vertebra.store.artifacts import Artifacts
+from vertebra.store.pool import Pool, new_pool
+from vertebra.store.texts import put_text_query
+from vertebra.store.transaction import Query, Row, once
+from vertebra.tools.host_client import ToolHost
+from vertebra.tools.registry import builtin
+from vertebra.workers.build import RUNS, working
+from vertebra.workers.plugin import plugin
+from vertebra.workflows.visibility import GRAPH, STATE, TENANT
+
+AUDIT_SECRET = b"a" * 32
+SEAL_SECRET = b"s" * 32
+TEMPLATE = Path(__file__).parent.parent / "vertebra/templates/customer-support"
+
+
+@dataclass
+class Stage:
+    """What a test acts through. Rows are written as the API writes them."""
+
+    client: Client
+    world: World
+    api: Pool
+    owner: Pool
+    project: Project
+    sales: Path
+    keys: dict[str, SigningKey] = field(default_factory=dict)
+
+    async def sql(self, text: LiteralString, **params: object) -> list[Row]:
+        """Run one statement as the owner."""
+        [rows] = await once(self.owner, [Query("test", text, params)])
+        return rows
+
+    async def enroll(self, name: str, *roles: str, service: bool = False) -> SigningKey:
+        """A person with a key of their own."""
+        key = SigningKey(secrets.token_bytes(32))
+        public = None if service else key.public
+        await self.sql(
+            "insert into people (name, public_key, key, roles, service, enrolled_by)"
+            " values (%(name)s, %(public)s, %(key)s, %(roles)s, %(service)s, 'test') on conflict do nothing",
+            name=name,
+            public=public,
+            key=None if service else key.id,
+            roles=list(roles),
+            service=service,
+        )
+        self.keys[name] = key
+        return key
+
+    async def publish(self, graph: CompiledGraph, prompts: Mapping[str, Prompt] | None = None, by: str = "ada") -> None:
+        """Publish a graph and everything that it pins."""
+        cited = [
+            prompt for prompt in (prompts or self.project.prompts).values() if prompt.digest in graph.prompts.values()
+        ]
+        pins = [put_text_query("default", "prompt", prompt.canonical) for prompt in cited]
+        for name in graph.tools:
+            data = canonical_bytes(self.world.registry.get(name).spec.canonical)
+            pins.append(put_text_query("default", "tool", data))
+        pins.append(put_text_query("default", "prices", pinned_prices(graph, self.project.prices).canonical))
+        statement = self.statement("publish", by, id=f"{graph.name}@{graph.version}", digest=graph.digest)
+        row = {
+            "name": graph.name,
+            "version": graph.version,
+            "digest": graph.digest,
+            "bytes": graph.canonical,
+            "engine": graph.engine,
+            "principal": graph.principal,
+            "by": by,
+            **self.signed(statement, by),
+        }
+        insert = Query(
+            "publish",
+            "insert into graphs (name, version, digest, bytes, engine, principal, published_by, key, nonce, statement,"
+            " signature) values (%(name)s, %(version)s, %(digest)s, %(bytes)s, %(engine)s, %(principal)s, %(by)s, %(key)s,"
+            " %(nonce)s, %(statement)s, %(signature)s) on conflict do nothing",
+            row,
+        )
+        await once(self.api, [*pins, insert])
+
+    def statement(self, kind: str, person: str, **fields: object) -> Statement:
+        """A statement of `person`, to be signed with their own key."""
+        plain = {"kind": kind, "person": person, "key": self.keys[person].id, "at": instant(datetime.now(UTC))}
+        return Statement.model_validate(plain | {"nonce": secrets.token_hex(8)} | fields)
+
+    def signed(self, statement: Statement, person: str) -> dict[str, object]:
+        """The columns of a signed row."""
+        return {
+            "person": statement.person,
+            "key": statement.key,
+            "nonce": statement.nonce,
+            "statement": statement.canonical,
+            "signature": sign(statement, self.keys[person]),
+        }
+
+    def ticket(self, graph: CompiledGraph, run: str, text: str, by: str = "ada", **fields: object) -> Json:
+        """A start ticket."""
+        until = instant(datetime.now(UTC) + timedelta(minutes=10))
+        plain = {"id": run, "run": run, "digest": graph.digest, "arguments_digest": digest_of(text.encode())}
+        statement = self.statement("start", by, **{**plain, "expires_at": until, **fields})
+        return {"statement": statement.canonical.decode(), "signature": sign(statement, self.keys[by]).hex()}
+
+    async def start(
+        self, graph: CompiledGraph, input: Json, run: str | None = None, by: str = "ada"
+    ) -> WorkflowHandle[object, object]:
+        """Start a run with a ticket, as `vertebra run` does."""
+        run = run or f"{graph.name}-{ulid(int(datetime.now(UTC).timestamp() * 1000), os.urandom(10))}"
+        text = json_text(input)
+        ticket = self.ticket(graph, run, text, by)
+        return await self.start_raw(
+            graph.name, run, {"vertebra": 1, "version": graph.version, "input": text, "ticket": ticket}
+        )
+
+    async def start_raw(self, graph: str, run: str, argument: Json) -> WorkflowHandle[object, object]:
+        """Start whatever a stranger might start."""
+        shown = TypedSearchAttributes(
+            [
+                SearchAttributePair(TENANT, "default"),
+                SearchAttributePair(GRAPH, graph),
+                SearchAttributePair(STATE, "running"),
+            ]
+        )
+        return await self.client.start_workflow(
+            graph,
+            argument,
+            id=run,
+            task_queue=RUNS,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            search_attributes=shown,
+        )
+
+    async def decide(
+        self, approval: str, verb: str, by: str = "ada", arguments: Json = None, wake: bool = True, **fields: object
+    ) -> None:
+        """Sign a decision and wake the run."""
+        [row] = await self.sql("select * from approvals where id = %(id)s", id=approval)
+        text = None if arguments is None else json_text(arguments)
+        digest = None if text is None else digest_of(text.encode())
+        plain = {"id": approval, "run": row["run"], "node": row["node"], "visit": row["visit"], "digest": row["digest"]}
+        statement = self.statement("decision", by, **{**plain, "verb": verb, "arguments_digest": digest, **fields})
+        values = {
+            "approval": approval,
+            "verb": verb,
+            "arguments": None if text is None else text.encode(),
+            "arguments_digest": digest,
+            "digest": row["digest"],
+            **self.signed(statement, by),
+        }
+        insert = Query(
+            "decide",
+            "insert into decisions (approval, verb, arguments, arguments_digest, digest, person, key, nonce, statement,"
+            " signature) values (%(approval)s, %(verb)s, %(arguments)s, %(arguments_digest)s, %(digest)s, %(person)s,"
+            " %(key)s, %(nonce)s, %(statement)s, %(signature)s)",
+            values,
+        )
+        await once(self.api, [insert])
+        if wake:
+            await self.wake(row["run"])
+
+    async def command(
+        self, run: str, verb: str, node: str | None = None, visit: int | None = None, by: str = "ada",
+        arguments: Json = None, wake: bool = True, **fields: object,
+    ) -> str:  # fmt: skip
+        """Sign an operator's command and wake the run; gives the command's id."""
+        [row] = await self.sql("select epoch from runs where id = %(id)s", id=run)
+        command = secrets.token_hex(10)
+        text = None if arguments is None else json_text(arguments)
+        digest = None if text is None else digest_of(text.encode())
+        plain = {"id": command, "run": run, "epoch": row["epoch"], "node": node, "visit": visit, "verb": verb}
+        statement = self.statement("command", by, **{**plain, "arguments_digest": digest, **fields})
+        values = {
+            **plain,
+            "arguments": None if text is None else text.encode(),
+            "arguments_digest": digest,
+            **self.signed(statement, by),
+        }
+        insert = Query(
+            "command",
+            "insert into commands (id, run, epoch, node, visit, verb, arguments, arguments_digest, person, key, nonce,"
+            " statement, signature) values (%(id)s, %(run)s, %(epoch)s, %(node)s, %(visit)s, %(verb)s, %(arguments)s,"
+            " %(arguments_digest)s, %(person)s, %(key)s, %(nonce)s, %(statement)s, %(signature)s)",
+            values,
+        )
+        await once(self.api, [insert])
+        if wake:
+            await self.wake(run)
+        return command
+
+    async def wake(self, run: str) -> None:
+        await self.client.get_workflow_handle(run).signal("look")
+
+    def bought(self, run: str | None = None) -> list[dict[str, object]]:
+        """The replies that the scripted vendor sold."""
+        if not self.sales.exists():
+            return []
+        lines = [json.loads(line) for line in self.sales.read_text().splitlines()]
+        return [line for line in lines if run in (None, line["run"])]
+
+    def compile(self, text: str, file: str = "test.yaml") -> CompiledGraph:
+        """A graph of the test's own, over the project's prompts and the built-in tools."""
+        catalogue = Catalogue(prompts=self.project.prompts, tools=self.world.registry.specs, prices=self.project.prices)
+        return compile_graph(read_graph(text, file), catalogue)
+
+    @property
+    def support(self) -> CompiledGraph:
+        """The customer-support graph."""
+        path = TEMPLATE / "graphs/customer-support.yaml"
+        return self.compile(path.read_text(encoding="utf-8"), str(path))
+
+
+@asynccontextmanager
+async def staged(
+    services: Services,
+    migrated: Migrated,
+    folder: Path,
+    *,
+    replies: Mapping[str, Json] | None = None,
+    work: bool = True,
+) -> AsyncIterator[Stage]:
+    """Set everything up, with a worker in this process unless `work` is off."""
+    async with AsyncExitStack() as stack:
+        client = await Client.connect(services.temporal_address, plugins=[plugin()])
+        gate = await stack.enter_async_context(new_pool(migrated.dsn("vertebra_gate"), max_size=16, min_size=4))
+        api = await stack.enter_async_context(new_pool(migrated.dsn("vertebra_api"), max_size=4))
+        owner = await stack.enter_async_context(new_pool(migrated.superuser_dsn, max_size=4))
+        cel = await stack.enter_async_context(CelChild())
+        host = await stack.enter_async_context(ToolHost())
+        sales = folder / "sales.jsonl"
+        setup = Setup(replies=replies if replies is not None else read_replies(TEMPLATE / "replies"), sales=sales)
+        project = read_project(TEMPLATE)
+        seal = seal_key(SEAL_SECRET)
+        world = World(
+            pool=gate,
+            artifacts=Artifacts(gate),
+            audit_key=mac_key(AUDIT_SECRET),
+            seal_key=seal,
+            seal_keys={seal.id: seal},
+            registry=builtin(),
+            providers=make_providers(setup),
+            cel=cel,
+            prices=project.prices,
+            project=TEMPLATE,
+            maildir=folder / "mail",
+            worker="test-worker",
+            now=lambda: datetime.now(UTC),
+            secret=environment_secret,
+            tool_host=host,
+        )
+        made = Stage(client=client, world=world, api=api, owner=owner, project=project, sales=sales)
+        await made.enroll("ada", "support_lead", "operator", "author", "starter")
+        await made.enroll("bo", "manager")
+        await made.enroll("mallory")
+        await made.enroll("svc-support", "starter", service=True)
+        if work:
+            await stack.enter_async_context(working(client, world))
+        yield made
