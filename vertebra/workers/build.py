@@ -12,16 +12,16 @@ from temporalio.worker import Worker
 from vertebra.activities.effects import bodies
 from vertebra.activities.steps import Steps
 from vertebra.activities.world import World
+from vertebra.settings import Limits
 from vertebra.workers.interceptor import Gate
 from vertebra.workflows.calls import EFFECTS
 
 RUNS = "vertebra"
 STICKY_S = 5
-CONCURRENT_TASKS = 12
-CONCURRENT_EFFECTS = 100
+DEFAULTS = Limits()
 
 
-def build_worker(client: Client, world: World) -> tuple[Worker, Worker]:
+def build_worker(client: Client, world: World, limits: Limits = DEFAULTS) -> tuple[Worker, Worker]:
     """The two workers of one process. The client must carry the plugin."""
     gate = Gate(world)
     runs = Worker(
@@ -30,7 +30,8 @@ def build_worker(client: Client, world: World) -> tuple[Worker, Worker]:
         activities=Steps(world).all,
         interceptors=[gate],
         no_remote_activities=True,
-        max_concurrent_workflow_tasks=CONCURRENT_TASKS,
+        max_concurrent_workflow_tasks=limits.workflow_tasks,
+        max_cached_workflows=limits.cached_runs,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_S),
         disable_eager_activity_execution=True,
         identity=world.worker,
@@ -40,7 +41,7 @@ def build_worker(client: Client, world: World) -> tuple[Worker, Worker]:
         task_queue=EFFECTS,
         activities=bodies(world),
         interceptors=[gate],
-        max_concurrent_activities=CONCURRENT_EFFECTS,
+        max_concurrent_activities=limits.effects,
         max_heartbeat_throttle_interval=timedelta(seconds=3),
         default_heartbeat_throttle_interval=timedelta(seconds=3),
         graceful_shutdown_timeout=timedelta(seconds=5),
@@ -51,9 +52,9 @@ def build_worker(client: Client, world: World) -> tuple[Worker, Worker]:
 
 
 @asynccontextmanager
-async def working(client: Client, world: World) -> AsyncIterator[None]:
+async def working(client: Client, world: World, limits: Limits = DEFAULTS) -> AsyncIterator[None]:
     """Run both workers for the length of the block."""
     async with AsyncExitStack() as stack:
-        for worker in build_worker(client, world):
+        for worker in build_worker(client, world, limits):
             await stack.enter_async_context(worker)
         yield

@@ -1,0 +1,129 @@
+"""One gate worker process: its world made from settings, its workers and its keeper, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from vertebra.activities.world import World, environment_secret
+from vertebra.audit.keys import audit_keys, context_key
+from vertebra.boundary.cel_child import CelChild
+from vertebra.boundary.strict_yaml import read_yaml
+from vertebra.ledger.prices import overlay
+from vertebra.providers.registry import Setup, make_providers
+from vertebra.providers.reply_files import read_replies
+from vertebra.schemas.errors import SettingsError, StoreError
+from vertebra.schemas.money import PriceTable
+from vertebra.settings import Settings
+from vertebra.store.artifacts import Artifacts, open_folder
+from vertebra.store.pool import new_pool
+from vertebra.store.schema import check_schema
+from vertebra.tools.host_client import ToolHost
+from vertebra.tools.registry import Registry, builtin_tools
+from vertebra.workers.build import working
+from vertebra.workers.keeper import Keeper
+from vertebra.workers.plugin import plugin
+from vertebra.workflows import visibility
+
+log = structlog.get_logger()
+
+ATTRIBUTES = tuple(
+    key.name for key in (visibility.TENANT, visibility.GRAPH, visibility.STATE, visibility.REVIEWERS, visibility.DUE)
+)
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until `stop` is set; work in flight is then finished or handed back. Raises SettingsError, StoreError."""
+    client = await connect(settings)
+    async with made_world(settings) as world:
+        keeper = asyncio.create_task(Keeper(world, client).run())
+        async with working(client, world, settings.limits):
+            log.info("working", worker=world.worker, sandbox=_sandbox(world), temporal=settings.temporal_address)
+            await _first(stop, keeper)
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def connect(settings: Settings) -> Client:
+    """A client with the plugin, to a namespace that has our search attributes. Raises SettingsError, StoreError."""
+    address, namespace = settings.temporal_address, settings.temporal_namespace
+    try:
+        client = await Client.connect(address, namespace=namespace, plugins=[plugin()])
+        request = ListSearchAttributesRequest(namespace=namespace)
+        known = (await client.operator_service.list_search_attributes(request)).custom_attributes
+    except (RPCError, RuntimeError) as error:
+        do = "start `vertebra dev`, or set VERTEBRA_TEMPORAL_ADDRESS"
+        raise StoreError(f"Temporal was not reached at {address}: {error}", do=do) from error
+    missing = [name for name in ATTRIBUTES if name not in known]
+    if missing:
+        # an unregistered attribute would hang every run at its first write
+        raise SettingsError(
+            f"namespace {namespace!r} lacks the search attributes {', '.join(missing)}",
+            do="register them: vertebra migrate",
+        )
+    return client
+
+
+@asynccontextmanager
+async def made_world(settings: Settings) -> AsyncIterator[World]:
+    """Everything that a gate worker holds, opened and closed in order."""
+    keys, seal = audit_keys(settings.keys), context_key(settings.keys)
+    folder = open_folder(settings.artifacts, create=True)
+    limits = settings.limits
+    async with AsyncExitStack() as stack:
+        pool = new_pool(settings.dsn("vertebra_gate"), min_size=min(4, limits.connections), max_size=limits.connections)
+        await stack.enter_async_context(pool)
+        async with pool.connection() as connection:
+            await check_schema(connection)
+        cel = await stack.enter_async_context(CelChild())
+        python = str(settings.sandbox_python) if settings.sandbox_python else None
+        host = await stack.enter_async_context(ToolHost(python=python))
+        providers = make_providers(Setup(replies=read_replies(settings.project / "replies"), sales=settings.sales))
+        stack.push_async_callback(providers.aclose)
+        yield World(
+            pool=pool,
+            artifacts=Artifacts(pool, folder),
+            audit_key=keys.current,
+            seal_key=seal,
+            seal_keys={seal.id: seal},
+            registry=Registry(builtin_tools(), trusted=settings.trusted_tools),
+            providers=providers,
+            cel=cel,
+            prices=_prices(settings.project),
+            project=settings.project,
+            maildir=settings.maildir,
+            worker=f"{os.getpid()}@{socket.gethostname()}",
+            now=lambda: datetime.now(UTC),
+            secret=environment_secret,
+            tool_host=host,
+            drafts=settings.drafts,
+        )
+
+
+def _prices(project: Path) -> PriceTable:
+    path = project / "prices.yaml"
+    return overlay(read_yaml(path.read_bytes(), "prices.yaml").value) if path.is_file() else PriceTable()
+
+
+def _sandbox(world: World) -> str:
+    report = world.tool_host.report if world.tool_host else None
+    return (report.level or f"none: {report.reason}") if report else "none"
+
+
+async def _first(stop: asyncio.Event, keeper: asyncio.Task[None]) -> None:
+    """Wait for the stop, or for a keeper that died: it never should, so that ends the worker."""
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([stopped, keeper], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if keeper in done:
+        await keeper
