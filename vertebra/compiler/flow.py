@@ -82,18 +82,35 @@ class Flow:
 
     @cached_property
     def dominators(self) -> dict[str, frozenset[str]]:
-        """For each reachable node, the nodes on every way to it, itself included."""
+        """For each reachable node, the nodes that every way to it enters, itself included."""
+        return {node: entered | {node} for node, entered in self._on_every_way(failed_too=True).items()}
+
+    @cached_property
+    def passed(self) -> dict[str, frozenset[str]]:
+        """For each reachable node, the nodes that have succeeded on every way to it."""
+        return self._on_every_way(failed_too=False)
+
+    def _on_every_way(self, *, failed_too: bool) -> dict[str, frozenset[str]]:
         live = [node for node in self.nodes if node in self.reachable]
-        found = {node: frozenset(live) for node in live} | {self.start: frozenset((self.start,))}
+        found = dict.fromkeys(live, frozenset(live)) | {self.start: NONE}
         changed = True
         while changed:
             changed = False
             for node in live:
-                ways = [found[source] for source in self.before[node] if source in found]
-                new = frozenset((node,)) | (frozenset.intersection(*ways) if ways and node != self.start else NONE)
+                new = NONE if node == self.start else frozenset.intersection(*self._arrivals(node, found, failed_too))
                 if new != found[node]:
                     found[node], changed = new, True
         return found
+
+    def _arrivals(self, node: str, found: Mapping[str, frozenset[str]], failed_too: bool) -> list[frozenset[str]]:
+        """What each edge into a node brings along; a failed source has been entered, but has not succeeded."""
+        ways = []
+        for source in self.before[node]:
+            if source in found and node in self.wiring.ways[source].targets:
+                ways.append(found[source] | {source})
+            if source in found and self.errors.get(source) == node:
+                ways.append(found[source] | {source} if failed_too else found[source])
+        return ways
 
     def is_fork(self, node: str) -> bool:
         ways = self.wiring.ways[node]
@@ -104,8 +121,9 @@ class Flow:
         ways = self.wiring.ways[node]
         return tuple(target for target in ways.targets if target != END)
 
-    def nearest_dominator(self, nodes: Iterable[str]) -> str | None:
-        common = frozenset.intersection(*(self.dominators.get(node, NONE) for node in nodes))
+    def nearest_passed(self, nodes: Iterable[str]) -> str | None:
+        """The last node that has succeeded on all ways to all of these nodes once they have succeeded."""
+        common = frozenset.intersection(*(self.passed.get(node, NONE) | {node} for node in nodes)) & self.reachable
         return max(common, key=lambda node: len(self.dominators[node]), default=None)
 
     @cached_property
@@ -113,7 +131,7 @@ class Flow:
         return {node: self._join(node, sources) for node, sources in self.wiring.joins.items()}
 
     def _join(self, node: str, sources: tuple[str, ...]) -> Join:
-        above = self.nearest_dominator(sources)
+        above = self.nearest_passed(sources)
         fork = above if above is not None and self.is_fork(above) else None
         # a way through the fork again is another round: two joins of one cycle would wait for each other
         again = frozenset((fork,)) if fork is not None else NONE
@@ -151,7 +169,8 @@ class Flow:
         for join in meets:
             escaped = (mine | theirs) - frozenset(self.joins[join].upstream) - {join}
             if escaped:
-                areas.append((escaped, self.reach(join)))
+                later = frozenset[str]().union(*(self.reach(node) for node in escaped))
+                areas.append((later, self.reach(join)))
         return areas
 
     def _meet(self, fork: str, join: str, left: str, right: str) -> bool:

@@ -82,6 +82,6 @@ class Presence:
         arriving = [source for source in join.sources if source in area]
         if not arriving:
             return None
-        if area - frozenset(join.upstream):
+        if area - frozenset(join.upstream) or any(fork in self._flow.next(step) for step in area):
             return frozenset()  # it may leave by another way, and the others go on without it
         return frozenset.intersection(*(self.after(source) for source in arriving))
