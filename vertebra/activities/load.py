@@ -88,7 +88,7 @@ def _commands(rows: Sequence[Row], people: Sequence[Person], found: Found, world
     for row in rows:
         try:
             statement, person = author_of(signed_of(row), "command", people)
-            _check_command(statement, person, row)
+            check_command(statement, person, row)
         except PolicyError as error:
             if row["consumed_at"] is None:
                 found.writes.append(Query("consume_command", named("steps", "consume_command"), {"id": row["id"]}))
@@ -98,7 +98,8 @@ def _commands(rows: Sequence[Row], people: Sequence[Person], found: Found, world
     return valid
 
 
-def _check_command(statement: Statement, person: Person, row: Row) -> None:
+def check_command(statement: Statement, person: Person, row: Row) -> None:
+    """Raise PermissionDenied or BadSignature unless an operator signed exactly what the row says."""
     if not set(person.roles) & set(OPERATORS):
         raise PermissionDenied(f"{person.name!r} may not command runs; it needs the role 'operator'")
     signed = (statement.id, statement.run, statement.epoch, statement.node, statement.visit, statement.verb)

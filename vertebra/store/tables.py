@@ -350,6 +350,7 @@ approvals = _table(
     _texts("backup"),
     _when("escalate_after", null=True),
     Column("remind", ARRAY(DateTime(timezone=True)), nullable=False, server_default=text("'{}'")),
+    _int("reminded", default=0),
     _when("expires_at", null=True),
     _text("state", default="pending"),
     _text("used_by", null=True),

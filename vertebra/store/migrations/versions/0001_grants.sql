@@ -18,13 +18,13 @@ grant insert on artifacts, contexts, renewals, envelopes, outbox to vertebra_gat
 grant insert, update on calls, attempts to vertebra_gate;
 grant insert, update, delete on waits to vertebra_gate;
 grant insert on approvals to vertebra_gate;
-grant update (state, used_by, decided_at) on approvals to vertebra_gate;
+grant update (state, used_by, reminded, decided_at) on approvals to vertebra_gate;
 grant update (consumed_at) on decisions to vertebra_gate, vertebra_keeper;
 grant update (consumed_at, applied_at) on commands to vertebra_gate, vertebra_keeper;
 grant update (due_at, tries, done_at) on outbox to vertebra_gate, vertebra_keeper;
 
 -- The keeper: ended runs, holds, orphans, the outbox.
-grant update (state, decided_at) on approvals to vertebra_keeper;
+grant update (state, reminded, decided_at) on approvals to vertebra_keeper;
 grant update (status, result, result_artifact, error, ended_at) on calls to vertebra_keeper;
 grant update (state, class, counts, settled_microusd, settled_tokens, estimated, raw_usage, ended_at) on attempts to vertebra_keeper;
 grant delete on waits to vertebra_keeper;

@@ -181,6 +181,7 @@ CREATE TABLE approvals (
     backup TEXT[] DEFAULT '{}' NOT NULL,
     escalate_after TIMESTAMP WITH TIME ZONE,
     remind TIMESTAMP WITH TIME ZONE[] DEFAULT '{}' NOT NULL,
+    reminded INTEGER DEFAULT '0' NOT NULL,
     expires_at TIMESTAMP WITH TIME ZONE,
     state TEXT DEFAULT 'pending' NOT NULL,
     used_by TEXT,
