@@ -117,6 +117,10 @@ class ApprovalClosed(PolicyError):
     """The approval is already decided, expired or withdrawn."""
 
 
+class NotBlocked(PolicyError):
+    """The node does not wait for an operator."""
+
+
 class Unpriced(PolicyError):
     """No price list knows this model, so nothing bounds what it may cost."""
 

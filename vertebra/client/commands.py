@@ -1,0 +1,120 @@
+"""What operators say to runs: signed rows, which the run obeys when it looks, and the keeper when it has ended."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vertebra.client.people import acting
+from vertebra.client.signing import About, Signer, signed
+from vertebra.schemas.canonical import Json, digest_of, json_text
+from vertebra.schemas.errors import NotBlocked, NotFound, PolicyError
+from vertebra.schemas.ids import ulid
+from vertebra.store.pool import Connection
+from vertebra.store.queries import named
+from vertebra.store.transaction import Query, Row, pipelined, trip
+
+Verb = Literal["retry", "skip", "override", "abort", "cancel", "resume", "top_up", "renew"]
+OPERATORS = ("operator", "admin")
+ON_NODES: tuple[Verb, ...] = ("retry", "skip", "override")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One command. `arguments`: of `override` the node's result, of `top_up` and `renew` how much."""
+
+    verb: Verb
+    node: str | None = None
+    visit: int | None = None
+    arguments: Json = None
+    reason: str | None = None
+
+
+async def command(connection: Connection, signer: Signer, run: str, orders: Sequence[Order]) -> list[str]:
+    """Write signed commands with a wake (for `resume` its own outbox row), as one transaction; gives their ids.
+
+    Raises NotFound, PermissionDenied, PolicyError where the run's state does not fit: nothing is written then.
+    """
+    await acting(connection, signer, OPERATORS)
+    row = await run_row(connection, run)
+    queries: list[Query] = []
+    ids: list[str] = []
+    for order in orders:
+        _check_state(row, order)
+        placed = await _placed(connection, run, order)
+        id_ = ulid(time.time_ns() // 1_000_000, secrets.token_bytes(10))
+        queries += _queries(row, id_, placed, signer)
+        ids.append(id_)
+    async with pipelined(connection) as opened:
+        await opened.commit(queries)
+    return ids
+
+
+async def run_row(connection: Connection, run: str) -> Row:
+    """The row of a run. Raises NotFound."""
+    [rows] = await trip(connection, [Query("run", named("client", "run"), {"run": run})])
+    if not rows:
+        raise NotFound(f"there is no run {run!r}", do="list them with: vertebra runs list")
+    return rows[0]
+
+
+def _check_state(row: Row, order: Order) -> None:
+    run, ended = row["id"], row["ended_at"] is not None
+    if order.verb == "resume" and row["state"] == "completed":
+        raise PolicyError(f"run {run!r} is completed: there is nothing to resume")
+    if order.verb not in ("resume", "top_up", "renew") and ended:
+        raise PolicyError(f"run {run!r} has ended as {row['state']!r}", do=f"go on with it by: vertebra resume {run}")
+
+
+async def _placed(connection: Connection, run: str, order: Order) -> Order:
+    """A command about a node names the visit that is blocked. Raises NotBlocked."""
+    if order.verb not in ON_NODES:
+        return order
+    [rows] = await trip(connection, [Query("waits", named("client", "waits"), {"run": run})])
+    blocked = [row for row in rows if row["kind"] == "blocked"]
+    mine = [row for row in blocked if row["node"] == order.node and order.visit in (None, row["visit"])]
+    if not mine:
+        names = ", ".join(f"{row['node']} (visit {row['visit']})" for row in blocked) or "none"
+        raise NotBlocked(f"node {order.node!r} of run {run!r} is not blocked", do=f"blocked are: {names}")
+    if len(mine) > 1:
+        visits = ", ".join(str(row["visit"]) for row in mine)
+        raise NotBlocked(f"node {order.node!r} is blocked in the visits {visits}", do="say which with --visit")
+    return Order(order.verb, order.node, mine[0]["visit"], order.arguments, order.reason)
+
+
+def _queries(row: Row, id_: str, order: Order, signer: Signer) -> list[Query]:
+    text = None if order.arguments is None else json_text(order.arguments)
+    arguments_digest = None if text is None else digest_of(text.encode())
+    about = About(
+        kind="command",
+        id=id_,
+        run=row["id"],
+        epoch=row["epoch"],
+        node=order.node,
+        visit=order.visit,
+        verb=order.verb,
+        arguments_digest=arguments_digest,
+        reason=order.reason,
+    )
+    command_row = {
+        "tenant": row["tenant"],
+        "id": id_,
+        "run": row["id"],
+        "epoch": row["epoch"],
+        "node": order.node,
+        "visit": order.visit,
+        "verb": order.verb,
+        "arguments": None if text is None else text.encode(),
+        "arguments_digest": arguments_digest,
+        "reason": order.reason,
+        **signed(signer, about).params,
+    }
+    kind = "resume" if order.verb == "resume" else "wake"
+    outbox = {"tenant": row["tenant"], "kind": kind, "run": row["id"], "ref": f"command/{id_}"}
+    return [
+        Query("put_command", named("client", "put_command"), command_row),
+        Query("put_outbox", named("client", "put_outbox"), outbox),
+    ]

@@ -1,0 +1,46 @@
+"""The rights of a run: who holds which until when, and taking them away."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Literal
+
+from vertebra.client.people import acting, audit_query
+from vertebra.client.signing import About, Signer, signed
+from vertebra.schemas.canonical import digest
+from vertebra.schemas.errors import NotFound
+from vertebra.schemas.ids import DEFAULT_TENANT, ulid
+from vertebra.store.pool import Connection
+from vertebra.store.queries import named
+from vertebra.store.transaction import Query, Row, pipelined, trip
+
+Target = Literal["context", "person", "agent", "tool", "model", "vendor"]
+
+
+async def contexts(connection: Connection, run: str) -> list[Row]:
+    """The contexts of a run, the root first, with renewals and revocations. Raises NotFound."""
+    [rows] = await trip(connection, [Query("contexts", named("client", "contexts"), {"run": run})])
+    if not rows:
+        raise NotFound(f"there is no run {run!r}, or it holds no rights", do="list runs with: vertebra runs list")
+    return rows
+
+
+async def revoke(connection: Connection, signer: Signer, kind: Target, target: str, reason: str) -> str:
+    """Forbid a name from now on, by a signed row that every gate reads; gives its id. Raises PermissionDenied."""
+    await acting(connection, signer, ("admin",))
+    id_ = ulid(time.time_ns() // 1_000_000, secrets.token_bytes(10))
+    what = digest({"kind": kind, "target": target})
+    about = About(kind="revocation", id=id_, verb=kind, arguments_digest=what, reason=reason)
+    row = {
+        "tenant": DEFAULT_TENANT,
+        "id": id_,
+        "kind": kind,
+        "target": target,
+        "reason": reason,
+        **signed(signer, about).params,
+    }
+    async with pipelined(connection) as opened:
+        put = Query("put_revocation", named("client", "put_revocation"), row)
+        await opened.commit([put, audit_query(f"revocation/{id_}")])
+    return id_

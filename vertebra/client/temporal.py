@@ -1,0 +1,122 @@
+"""The few words that a client says to Temporal: start this, look again, what became of that."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import (
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from vertebra.client.starts import Start
+from vertebra.schemas.errors import Conflict, StoreError
+
+QUEUE = "vertebra"
+WAKE = "look"
+"""Any name wakes a run; this one reads well in the history."""
+_CONNECT_S = 5.0
+_CALL_S = 10.0
+_WAKE_S = 2.0
+_TENANT = SearchAttributeKey.for_keyword("VtTenant")
+_GRAPH = SearchAttributeKey.for_keyword("VtGraph")
+_STATE = SearchAttributeKey.for_keyword("VtState")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Temporal is."""
+
+    address: str
+    namespace: str
+
+
+async def connect(address: Address) -> Client:
+    """A client. Raises StoreError where nobody answers."""
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            return await Client.connect(address.address, namespace=address.namespace)
+    except (RPCError, RuntimeError, TimeoutError):  # the core says RuntimeError where nobody listens
+        raise _unreachable(address.address) from None
+
+
+async def start(client: Client, wanted: Start) -> None:
+    """Start the run. Raises Conflict for an id that was used before, StoreError."""
+    attributes = TypedSearchAttributes(
+        [
+            SearchAttributePair(_TENANT, wanted.tenant),
+            SearchAttributePair(_GRAPH, wanted.graph),
+            SearchAttributePair(_STATE, "running"),
+        ]
+    )
+    try:
+        async with asyncio.timeout(_CALL_S):
+            await client.start_workflow(
+                wanted.graph,
+                wanted.argument,
+                id=wanted.run,
+                task_queue=QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                priority=Priority(fairness_key=wanted.tenant),
+                search_attributes=attributes,
+            )
+    except WorkflowAlreadyStartedError:
+        raise Conflict(f"the run id {wanted.run!r} was used before", do="start again: a new id is made") from None
+    except RPCError as error:
+        raise _refused(error, client) from None
+    except TimeoutError:
+        raise _unreachable(client.service_client.config.target_host) from None
+
+
+async def wake(address: Address, run: str) -> bool:
+    """Tell a run to look at its rows; False if Temporal was not reached in 2 s, or holds no such open run.
+
+    Nothing is lost then: the outbox repeats the wake until the run has consumed the row.
+    """
+    try:
+        async with asyncio.timeout(_WAKE_S):
+            client = await Client.connect(address.address, namespace=address.namespace)
+            await client.get_workflow_handle(run).signal(WAKE)
+    except (RPCError, RuntimeError, TimeoutError):
+        return False
+    return True
+
+
+async def refusal(client: Client, run: str) -> str | None:
+    """Why the start of a run failed, or None while it goes on or has ended well. Raises StoreError."""
+    handle = client.get_workflow_handle(run)
+    try:
+        async with asyncio.timeout(_CALL_S):
+            described = await handle.describe()
+            if described.status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
+                return None
+            await handle.result()
+    except WorkflowFailureError as error:
+        cause = error.cause
+        return cause.message if isinstance(cause, ApplicationError) else str(cause)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return "Temporal holds no such run"
+        raise _refused(error, client) from None
+    except TimeoutError:
+        raise _unreachable(client.service_client.config.target_host) from None
+    return None
+
+
+def _refused(error: RPCError, client: Client) -> StoreError:
+    if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+        return _unreachable(client.service_client.config.target_host)
+    return StoreError(f"Temporal refused: {error.message}", do="see: vertebra doctor")
+
+
+def _unreachable(address: str) -> StoreError:
+    return StoreError(
+        f"Temporal cannot be reached at {address}", do="start `vertebra dev`, or set VERTEBRA_TEMPORAL_ADDRESS"
+    )
