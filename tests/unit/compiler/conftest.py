@@ -1,43 +1,11 @@
-"""What all graphs of the tests are compiled against: a project folder, the built-in tools, and some more."""
+"""What all graphs of the tests are compiled against, read once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import pytest
 
+from tests.graphs.catalogue import GRAPHS, graph_catalogue
 from vertebra.compiler import Catalogue, Project, read_project
-from vertebra.schemas.graph import Effect, Permission
-from vertebra.schemas.tool import ToolSpec
-from vertebra.tools.registry import builtin
-
-GRAPHS = Path(__file__).parents[2] / "graphs"
-
-
-def spec(name: str, effect: Effect, *permissions: Permission) -> ToolSpec:
-    """A tool that takes an amount and may take a note."""
-    properties = {"amount": {"type": "integer"}, "note": {"type": "string", "default": ""}}
-    return ToolSpec(
-        name=name,
-        description="A tool of the tests.",
-        input_schema={"type": "object", "properties": properties, "required": ["amount"]},
-        output_schema={"type": "object", "properties": {"receipt": {"type": "string"}}, "required": ["receipt"]},
-        permissions=tuple(sorted({"execute_tools", *permissions})),
-        effect=effect,
-        runs="worker",
-    )
-
-
-def more_tools() -> Mapping[str, ToolSpec]:
-    tools = [
-        spec("wire_money", "irreversible"),
-        spec("book", "compensable", "persist_data"),
-        spec("recall", "pure", "read_memory"),
-        spec("remember", "idempotent", "write_memory"),
-        spec("hire", "keyed", "attach_agent"),
-    ]
-    return {tool.name: tool for tool in tools}
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +14,5 @@ def project() -> Project:
 
 
 @pytest.fixture(scope="session")
-def catalogue(project: Project) -> Catalogue:
-    return Catalogue(
-        prompts=project.prompts,
-        tools={**builtin().specs, **more_tools()},
-        prices=project.prices,
-        roles=project.roles,
-        services=project.services,
-    )
+def catalogue() -> Catalogue:
+    return graph_catalogue()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.graphs.catalogue import GRAPHS
 from vertebra.compiler import Catalogue, Project, compile_graph, compile_text, pinned_prices, read_graph
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import VertebraError
 from vertebra.schemas.graph import CompiledGraph
 
-GRAPHS = Path(__file__).parents[2] / "graphs"
 GOOD = sorted((GRAPHS / "good").glob("*.yaml"))
 BROKEN = sorted((GRAPHS / "broken").glob("*.yaml"))
 EXAMPLE = GRAPHS / "project" / "graphs" / "customer-support.yaml"
@@ -85,26 +85,19 @@ def test_the_pinned_prices_are_those_of_the_graph_s_models(catalogue: Catalogue,
 
 
 _COMPILE = """
-import sys
-from pathlib import Path
-sys.path[:0] = [{here!r}, {root!r}]
-from conftest import GRAPHS, more_tools
-from vertebra.compiler import Catalogue, compile_graph, read_graph, read_project
-from vertebra.tools.registry import builtin
-project = read_project(GRAPHS / "project")
-catalogue = Catalogue(prompts=project.prompts, tools={{**builtin().specs, **more_tools()}}, prices=project.prices)
-for path in [*sorted((GRAPHS / "good").glob("*.yaml")), *project.graphs]:
-    print(compile_graph(read_graph(path.read_bytes(), path.name), catalogue).digest)
+from tests.graphs.catalogue import GRAPHS, graph_catalogue
+from vertebra.compiler import compile_graph, read_graph
+for path in [*sorted((GRAPHS / "good").glob("*.yaml")), *sorted((GRAPHS / "project").glob("graphs/*.yaml"))]:
+    print(compile_graph(read_graph(path.read_bytes(), path.name), graph_catalogue()).digest)
 """
 
 
 def test_two_processes_give_identical_bytes() -> None:
     """The digest of every good graph is the same under different hash seeds."""
-    here = Path(__file__).parent
-    code = _COMPILE.format(here=str(here), root=str(here.parents[2]))
     runs = [
         subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", _COMPILE],
+            cwd=GRAPHS.parents[1],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
