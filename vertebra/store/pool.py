@@ -21,10 +21,13 @@ WAIT_FOR_CONNECTION_S = 5.0
 
 
 def new_pool(dsn: str, *, max_size: int, min_size: int = 1, name: str = "vertebra") -> Pool:
-    """A pool that is not open yet (`async with` opens it). Connections are in autocommit: transactions are explicit."""
+    """A pool that is not open yet (`async with` opens it). Connections are in autocommit: transactions are explicit.
+
+    psycopg prepares nothing itself: `store.wire` does, and psycopg would deallocate those statements after a rollback.
+    """
     return AsyncConnectionPool(
         make_conninfo(dsn, **_limits(name)),
-        kwargs={"autocommit": True, "prepare_threshold": 0},
+        kwargs={"autocommit": True, "prepare_threshold": None},
         min_size=min_size,
         max_size=max_size,
         open=False,
@@ -36,7 +39,7 @@ def new_pool(dsn: str, *, max_size: int, min_size: int = 1, name: str = "vertebr
 async def connect(dsn: str, *, name: str = "vertebra") -> Connection:
     """One connection with the same limits, for commands that need no pool."""
     conninfo = make_conninfo(dsn, **_limits(name))
-    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=0)
+    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
 
 
 def _limits(name: str) -> dict[str, int | str]:

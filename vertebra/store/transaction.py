@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, LiteralString, TypeAlias
 
 import psycopg
-from psycopg.rows import dict_row
 
 from vertebra.schemas.errors import AuditRefused, Conflict, StoreError
 from vertebra.store.pool import Connection, Pool
+from vertebra.store.wire import round_trip
 
 Row: TypeAlias = Mapping[str, Any]
 """One row by column name."""
@@ -37,6 +37,7 @@ class Query:
 
 _BEGIN = Query("begin", "begin")
 _COMMIT = Query("commit", "commit")
+_ROLLBACK = Query("rollback", "rollback")
 
 
 async def trip(connection: Connection, queries: Sequence[Query]) -> list[list[Row]]:
@@ -45,16 +46,7 @@ async def trip(connection: Connection, queries: Sequence[Query]) -> list[list[Ro
     Outside a transaction the trip is one of its own. Raises StoreError; after that nothing of the trip has happened.
     """
     with _as_store_error(queries):
-        cursors = []
-        async with connection.pipeline():
-            for query in queries:
-                cursor = connection.cursor(row_factory=dict_row)
-                await cursor.execute(query.sql, query.params or None)
-                cursors.append(cursor)
-        rows: list[list[Row]] = []
-        for cursor in cursors:
-            rows.append([*await cursor.fetchall()] if cursor.description else [])
-        return rows
+        return await round_trip(connection, [(query.sql, query.params) for query in queries])
 
 
 class Transaction:
@@ -79,8 +71,7 @@ class Transaction:
         """Undo everything. Does nothing if nothing was sent, or the transaction has ended."""
         if self._begun and not self._ended:
             self._ended = True
-            with _as_store_error(()):
-                await self._connection.execute("rollback")
+            await trip(self._connection, [_ROLLBACK])
 
     async def _send(self, queries: Sequence[Query], *, last: bool) -> list[list[Row]]:
         if self._ended:
@@ -141,4 +132,4 @@ def _translated(error: psycopg.Error, queries: Sequence[Query]) -> StoreError:
 
 
 def _names(queries: Sequence[Query]) -> str | None:
-    return ", ".join(query.name for query in queries if query not in (_BEGIN, _COMMIT)) or None
+    return ", ".join(query.name for query in queries if query not in (_BEGIN, _COMMIT, _ROLLBACK)) or None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from typing import LiteralString
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.stores import Migrated, new_run
 from vertebra.schemas.errors import Conflict, StoreError
 from vertebra.store.pool import LOCK_TIMEOUT_MS, Pool, connect, new_pool
 from vertebra.store.transaction import Query, once, pipelined, transaction, trip
+from vertebra.store.wire import MAX_PREPARED
 
 pytestmark = pytest.mark.server
 
@@ -155,3 +159,103 @@ async def test_a_trip_outside_a_transaction_is_one_of_its_own(gate: Pool) -> Non
             await trip(connection, [put("own"), Query("bad", "select 1 / 0 as x")])
 
     assert 0 == await count(gate, "own")
+
+
+async def test_a_cancelled_trip_leaves_the_pipeline(migrated: Migrated) -> None:
+    """The same connection works on after a cancelled trip, new statements included."""
+    async with await connect(migrated.dsn("vertebra_gate")) as connection:
+        task = asyncio.create_task(trip(connection, [Query("sleep", "select pg_sleep(3)::text as x")]))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert [[{"x": 2}]] == await trip(connection, [Query("again", "select 2 as x")])
+
+
+async def test_values_go_and_come_as_they_are(gate: Pool) -> None:
+    """Bytes, texts, numbers, times, lists, JSON and nothing, through parameters and rows."""
+    now = datetime.now(UTC)
+    given: dict[str, object] = {
+        "bytes": bytes(range(256)),
+        "text": "100 % 'quoted' \\ 日本",
+        "big": 2**53,
+        "small": -1,
+        "flag": True,
+        "none": None,
+        "time": now,
+        "list": ["a", None, "c"],
+        "hashes": [b"\0", b"\xff"],
+        "json": {"a": [1, 2.5, None]},
+    }
+    sql = (
+        "select %(bytes)s::bytea as bytes, %(text)s::text as text, %(big)s::bigint as big, %(small)s::int as small,"
+        " %(flag)s::bool as flag, %(none)s::text as none, %(time)s::timestamptz as time, %(list)s::text[] as list,"
+        " %(hashes)s::bytea[] as hashes, %(json)s::jsonb as json where 5 %% 3 = 2"
+    )
+
+    row = (await once(gate, [Query("values", sql, {**given, "json": Jsonb(given["json"])})]))[0][0]
+
+    assert given == row
+
+
+async def test_one_statement_serves_every_type_of_parameter(gate: Pool) -> None:
+    """The same text with other types of values is another prepared statement, not an error."""
+    for value in (1, 2**20, 2**40, "text", None, True, 1):
+        query = Query("echo", "select %(value)s::text as x", {"value": value})
+
+        rows = await once(gate, [query, query])
+
+        assert rows[0] == rows[1]
+
+
+async def test_a_trip_of_megabytes_does_not_hang(gate: Pool) -> None:
+    """Sending and receiving more than any socket buffer holds, both ways at once."""
+    big = "x" * 1_000_000
+    query = Query("big", "select %(value)s::text as x", {"value": big})
+
+    rows = await asyncio.wait_for(once(gate, [query] * 20), 20)
+
+    assert 20 * len(big) == sum(len(row[0]["x"]) for row in rows)
+
+
+async def test_more_statements_than_are_prepared_still_run(migrated: Migrated) -> None:
+    """Past the limit of prepared statements the rest is sent unprepared."""
+    async with await connect(migrated.dsn("vertebra_gate")) as connection:
+        texts: list[LiteralString] = [f"select {number} as x" for number in range(MAX_PREPARED + 20)]
+        rows = await trip(connection, [Query("many", text) for text in texts])
+        again = await trip(connection, [Query("many", text) for text in texts])
+
+    assert list(range(MAX_PREPARED + 20)) == [row[0]["x"] for row in rows]
+    assert rows == again
+
+
+async def test_a_statement_that_fails_to_prepare_can_be_corrected(gate: Pool) -> None:
+    """An error in a new statement leaves nothing behind that the next one stumbles over."""
+    async with gate.connection() as connection:
+        for _ in range(3):
+            with pytest.raises(StoreError, match="no_such_column"):
+                await trip(connection, [Query("good", "select 41 as x"), Query("bad", "select no_such_column")])
+
+        assert [[{"x": 41}]] == await trip(connection, [Query("good", "select 41 as x")])
+
+
+async def test_many_tasks_share_one_connection(migrated: Migrated) -> None:
+    """Trips on one connection wait for one another; each gets its own rows."""
+    async with await connect(migrated.dsn("vertebra_gate")) as connection:
+        queries = [Query("n", "select %(n)s::int as n", {"n": n}) for n in range(50)]
+        rows = await asyncio.gather(*(trip(connection, [query]) for query in queries))
+
+    assert list(range(50)) == [row[0][0]["n"] for row in rows]
+
+
+async def test_deallocated_statements_cost_one_error(gate: Pool) -> None:
+    """A connection whose statements are gone prepares them again, under names that were never used."""
+    query = Query("echo", "select 7 as x")
+    async with gate.connection() as connection:
+        await trip(connection, [query])
+        await connection.execute("deallocate all")
+        with pytest.raises(StoreError):
+            await trip(connection, [query])
+
+        assert [[{"x": 7}]] == await trip(connection, [query])
