@@ -44,6 +44,13 @@ from vertebra.workflows.visibility import GRAPH, STATE, TENANT
 
 AUDIT_SECRET = b"a" * 32
 SEAL_SECRET = b"s" * 32
+SAY = Prompt(
+    name="say",
+    version=1,
+    template="Say something about {{text}}.",
+    input_json=json_text({"text": {"type": "string", "required": True}}),
+)
+"""A prompt whose reply is plain text."""
 TEMPLATE = Path(__file__).parent.parent / "vertebra/templates/customer-support"
 
 
@@ -56,6 +63,7 @@ class Stage:
     api: Pool
     owner: Pool
     project: Project
+    prompts: Mapping[str, Prompt]
     sales: Path
     keys: dict[str, SigningKey] = field(default_factory=dict)
 
@@ -80,11 +88,9 @@ class Stage:
         self.keys[name] = key
         return key
 
-    async def publish(self, graph: CompiledGraph, prompts: Mapping[str, Prompt] | None = None, by: str = "ada") -> None:
+    async def publish(self, graph: CompiledGraph, by: str = "ada") -> None:
         """Publish a graph and everything that it pins."""
-        cited = [
-            prompt for prompt in (prompts or self.project.prompts).values() if prompt.digest in graph.prompts.values()
-        ]
+        cited = [prompt for prompt in self.prompts.values() if prompt.digest in graph.prompts.values()]
         pins = [put_text_query("default", "prompt", prompt.canonical) for prompt in cited]
         for name in graph.tools:
             data = canonical_bytes(self.world.registry.get(name).spec.canonical)
@@ -230,7 +236,7 @@ class Stage:
 
     def compile(self, text: str, file: str = "test.yaml") -> CompiledGraph:
         """A graph of the test's own, over the project's prompts and the built-in tools."""
-        catalogue = Catalogue(prompts=self.project.prompts, tools=self.world.registry.specs, prices=self.project.prices)
+        catalogue = Catalogue(prompts=self.prompts, tools=self.world.registry.specs, prices=self.project.prices)
         return compile_graph(read_graph(text, file), catalogue)
 
     @property
@@ -258,7 +264,7 @@ async def staged(
         cel = await stack.enter_async_context(CelChild())
         host = await stack.enter_async_context(ToolHost())
         sales = folder / "sales.jsonl"
-        setup = Setup(replies=replies if replies is not None else read_replies(TEMPLATE / "replies"), sales=sales)
+        setup = Setup(replies=read_replies(TEMPLATE / "replies") | dict(replies or {}), sales=sales)
         project = read_project(TEMPLATE)
         seal = seal_key(SEAL_SECRET)
         world = World(
@@ -278,7 +284,8 @@ async def staged(
             secret=environment_secret,
             tool_host=host,
         )
-        made = Stage(client=client, world=world, api=api, owner=owner, project=project, sales=sales)
+        prompts = {**project.prompts, SAY.ref: SAY}
+        made = Stage(client, world, api, owner, project, prompts, sales)
         await made.enroll("ada", "support_lead", "operator", "author", "starter")
         await made.enroll("bo", "manager")
         await made.enroll("mallory")

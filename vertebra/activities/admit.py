@@ -86,7 +86,9 @@ async def _admit(given: AdmitInput, run: str, world: World) -> Admission:
 async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
     """A repeat, reset or continuation of an open run's own chain, or the start that its `resume` command asks for."""
     run = row["id"]
-    if row["ended_at"] is not None:
+    # a workflow task that ended the run may be lost and played again from here, in the very same execution
+    replayed = (row["chain"], row["execution_id"]) == (given.chain, given.execution)
+    if row["ended_at"] is not None and not replayed:
         raise StartRefused(f"run {run!r} has ended", do=f"go on with it by: vertebra resume {run}")
     if row["chain"] != given.chain:
         marked = _marked(given)

@@ -16,6 +16,12 @@ async def stage(
     services: Services, migrated: Migrated, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """A worker on the session's servers, with the customer-support graph published."""
-    async with staged(services, migrated, tmp_path_factory.mktemp("stage")) as made:
+    replies = {name: [{"reply": f"{name} said"}] for name in ("one", "two", "three", "after")}
+    replies |= {f"n{number:03}": [{"reply": "done"}] for number in range(200)}
+    replies["long"] = [{"reply": "x" * 100_000}]
+    replies["broken"] = [{"fail": {"kind": "server"}}]
+    replies["flaky"] = [{"fail": {"kind": "server", "times": 1}, "reply": "flaky said"}]
+    replies["slow"] = [{"reply": "slow said", "delay": "20s"}]
+    async with staged(services, migrated, tmp_path_factory.mktemp("stage"), replies=replies) as made:
         await made.publish(made.support)
         yield made

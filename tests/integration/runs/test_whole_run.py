@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
-from temporalio.client import WorkflowHandle
 
+from tests.integration.runs.waits import ended, tasks, waiting
 from tests.stage import TEMPLATE, Stage
-from vertebra.store.transaction import Row
 
 pytestmark = pytest.mark.server
 
@@ -21,32 +19,7 @@ def ticket(number: int) -> dict[str, str]:
     return found
 
 
-async def ended(handle: WorkflowHandle[object, object], stage: Stage) -> tuple[dict[str, object], Row]:
-    """The output and the row of a run, once it has ended."""
-    result = await asyncio.wait_for(handle.result(), 30)
-    assert isinstance(result, dict)
-    return result, (await stage.sql("select * from runs where id = %(id)s", id=handle.id))[0]
-
-
-async def waiting(run: str, stage: Stage, kind: str) -> Row:
-    """The open wait of this kind, once there is one."""
-    for _ in range(200):
-        rows = await stage.sql("select * from waits where run = %(run)s and kind = %(kind)s", run=run, kind=kind)
-        if rows:
-            return rows[0]
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{run} never waited for {kind}")
-
-
 SHORT = ["classify#1", "research#1", "draft#1", "send#1"]
-
-
-async def tasks(run: str, stage: Stage) -> list[str]:
-    """The nodes that ended with an envelope, in order."""
-    rows = await stage.sql(
-        "select node, visit from envelopes where run = %(run)s and kind = 'task' order by id", run=run
-    )
-    return [f"{row['node']}#{row['visit']}" for row in rows]
 
 
 @pytest.mark.parametrize(

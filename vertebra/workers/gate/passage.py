@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -38,7 +39,13 @@ async def cross(call: GateCall, world: World, perform: Perform) -> CallResult:
     allowed = await _before(call, world)
     if isinstance(allowed, CallResult):
         return allowed
-    performed = await perform(allowed)
+    try:
+        performed = await perform(allowed)
+    except asyncio.CancelledError:
+        # the call was in flight: what it did is unknown, and its money stays held
+        with contextlib.suppress(Stopped):
+            await asyncio.shield(_after(call, allowed, _cancelled(call), world))
+        raise
     return await _after(call, allowed, performed, world)
 
 
@@ -153,6 +160,11 @@ async def _guard(call: GateCall, settled: Settled, world: World) -> Settled:
     return settled
 
 
+def _cancelled(call: GateCall) -> Performed:
+    error = CallError(type="Cancelled", message="the call was cancelled in flight", node=call.node.id)
+    return Performed(status="lost", books="unknown", error=error)
+
+
 def _ending(call: GateCall, n: int, performed: Performed) -> Query:
     attempt = AttemptId(RunId(call.run), CallId(call.id), n)
     kind = performed.error.type if performed.error else None
@@ -161,7 +173,12 @@ def _ending(call: GateCall, n: int, performed: Performed) -> Query:
     if performed.books == "unknown":
         return unknown_query(attempt, error_class=kind or "lost", counts=performed.counts)
     scopes = ("run", f"node/{call.node.id}", *((f"agent/{call.agent}",) if call.agent else ()))
-    figures = {"tokens": performed.tokens, "cost_usd": int(performed.microusd), "latency_ms": performed.duration_ms}
+    figures = {
+        "tokens": performed.tokens,
+        "microusd": int(performed.microusd),
+        "latency_ms": performed.duration_ms,
+        "visits": call.given.visit,
+    }
     settlement = Settlement(
         microusd=performed.microusd,
         tokens=performed.tokens,

@@ -1,0 +1,42 @@
+"""How tests wait for a run: for its end, or for a row that says that it waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio.client import WorkflowHandle
+
+from tests.stage import Stage
+from vertebra.store.transaction import Row
+
+Handle = WorkflowHandle[object, object]
+
+
+async def ended(handle: Handle, stage: Stage) -> tuple[dict[str, object], Row]:
+    """The output and the row of a run, once it has ended."""
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert isinstance(result, dict)
+    return result, await row_of(handle.id, stage)
+
+
+async def row_of(run: str, stage: Stage) -> Row:
+    [row] = await stage.sql("select * from runs where id = %(id)s", id=run)
+    return row
+
+
+async def waiting(run: str, stage: Stage, kind: str) -> Row:
+    """The open wait of this kind, once there is one."""
+    for _ in range(400):
+        rows = await stage.sql("select * from waits where run = %(run)s and kind = %(kind)s", run=run, kind=kind)
+        if rows:
+            return rows[0]
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{run} never waited for {kind}")
+
+
+async def tasks(run: str, stage: Stage) -> list[str]:
+    """The nodes that ended with an envelope, in order."""
+    rows = await stage.sql(
+        "select node, visit from envelopes where run = %(run)s and kind = 'task' order by id", run=run
+    )
+    return [f"{row['node']}#{row['visit']}" for row in rows]
