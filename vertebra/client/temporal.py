@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import (
     Priority,
@@ -22,6 +26,14 @@ from vertebra.schemas.errors import Conflict, StoreError
 QUEUE = "vertebra"
 WAKE = "look"
 """Any name wakes a run; this one reads well in the history."""
+ATTRIBUTES = {
+    "VtTenant": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "VtState": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "VtGraph": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "VtReviewers": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+    "VtDue": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+}
+"""An unregistered one hangs a run."""
 _CONNECT_S = 5.0
 _CALL_S = 10.0
 _WAKE_S = 2.0
@@ -108,6 +120,44 @@ async def refusal(client: Client, run: str) -> str | None:
     except TimeoutError:
         raise _unreachable(client.service_client.config.target_host) from None
     return None
+
+
+async def has_worker(address: Address) -> bool:
+    """Whether a worker asks for runs."""
+    client = await connect(address)
+    request = DescribeTaskQueueRequest(
+        namespace=address.namespace,
+        task_queue=TaskQueue(name=QUEUE),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    try:
+        async with asyncio.timeout(_CALL_S):
+            found = await client.workflow_service.describe_task_queue(request)
+    except RPCError as error:
+        raise _refused(error, client) from None
+    except TimeoutError:
+        raise _unreachable(address.address) from None
+    return len(found.pollers) > 0
+
+
+async def register_attributes(address: Address) -> list[str]:
+    """Make the namespace know our search attributes; the names that it did not know. Raises StoreError."""
+    client = await connect(address)
+    try:
+        async with asyncio.timeout(_CALL_S):
+            known = await client.operator_service.list_search_attributes(
+                ListSearchAttributesRequest(namespace=address.namespace)
+            )
+            missing = {name: kind for name, kind in ATTRIBUTES.items() if name not in known.custom_attributes}
+            if missing:
+                await client.operator_service.add_search_attributes(
+                    AddSearchAttributesRequest(namespace=address.namespace, search_attributes=missing)
+                )
+    except RPCError as error:
+        raise _refused(error, client) from None
+    except TimeoutError:
+        raise _unreachable(address.address) from None
+    return list(missing)
 
 
 def _refused(error: RPCError, client: Client) -> StoreError:

@@ -1,0 +1,183 @@
+"""`vertebra dev`: everything on one machine, from an empty folder to a worker that takes runs, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+
+from vertebra.cli import keys
+from vertebra.cli.compiling import compile_file
+from vertebra.cli.desk import Desk, open_desk, system_user
+from vertebra.cli.graphs import publish_draft
+from vertebra.cli.options import AsJson
+from vertebra.client import people
+from vertebra.client.temporal import Address, has_worker
+from vertebra.compiler import read_project
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import Complaints, GraphError, VertebraError
+from vertebra.services.options import ServiceOptions
+from vertebra.services.process import ChildSpec
+from vertebra.services.state import Services
+from vertebra.services.supervisor import Supervisor
+from vertebra.settings import variable
+from vertebra.store.migrate import migrate
+
+app = typer.Typer()
+WORKER = "worker"
+_LOOK_EVERY_S = 0.5
+_WATCHED = ("graphs/*.yaml", "prompts/*.yaml", "prices.yaml", "people.yaml")
+
+
+@app.command(epilog="Example: cd my-project && vertebra dev")
+def dev(as_json: AsJson = False) -> None:
+    """Run Postgres, Temporal and a worker; make keys, enrol people, publish drafts on start and on every change.
+
+    State lives in .vertebra/ of the project. Ctrl-C, or the end of this process, stops all of it.
+    """
+    asyncio.run(_dev(open_desk(as_json=as_json)))
+
+
+async def _dev(desk: Desk) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    starting = asyncio.create_task(_serve(desk, stop))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    if not starting.cancelled():
+        starting.result()
+
+
+async def _serve(desk: Desk, stop: asyncio.Event) -> None:
+    async with Supervisor(desk.settings.project, options(desk), desk.out.say) as supervisor:
+        await prepare(supervisor, desk)
+        with_services = open_desk(as_json=desk.out.as_json)
+        await supervisor.add(worker_spec(with_services))
+        watch = Watch(with_services)
+        await watch.look()
+        _tell(with_services, supervisor.services)
+        while not stop.is_set():
+            await asyncio.sleep(_LOOK_EVERY_S)
+            await watch.look()
+
+
+def options(desk: Desk) -> ServiceOptions:
+    """What the supervisor may use: the environment's, and this project's settings."""
+    settings = desk.settings
+    return replace(
+        ServiceOptions.from_environ(os.environ),
+        temporal_cli=settings.temporal_cli,
+        postgres=settings.postgres,
+        web_ui=settings.web_ui,
+    )
+
+
+async def prepare(supervisor: Supervisor, desk: Desk) -> None:
+    """Keys, schema, the logins of the roles, and the people: everything that a worker and a client need."""
+    folder = desk.settings.keys
+    keys.make_keys(folder)
+    passwords = keys.database_passwords(folder)
+    superuser = supervisor.services.postgres_dsn
+    await asyncio.to_thread(migrate, superuser, passwords)
+    supervisor.publish(dsns=keys.role_dsns(superuser, passwords))
+    await enrol(open_desk())
+
+
+async def enrol(desk: Desk) -> None:
+    """Write the people of people.yaml and the system's user into the list."""
+    known = read_project(desk.settings.project).people
+    wanted = keys.enrolments(desk.settings.keys, known, system_user())
+    async with desk.database("vertebra_owner") as connection:
+        await people.enrol(connection, wanted, by=system_user())
+
+
+def worker_spec(desk: Desk) -> ChildSpec:
+    """The gate worker as a supervised child. It gets the environment, for the keys of model vendors stand there."""
+    settings = desk.settings
+    address = Address(settings.temporal_address, settings.temporal_namespace)
+
+    async def takes_runs() -> bool:
+        return await has_worker(address)
+
+    own = {
+        "project": str(settings.project),
+        "gate_dsn": settings.dsn("vertebra_gate"),
+        "temporal_address": settings.temporal_address,
+        "temporal_namespace": settings.temporal_namespace,
+        "drafts": "true",
+    }
+    env = {**os.environ, **{variable(name): value for name, value in own.items()}}
+    argv = (sys.executable, "-m", "vertebra.cli.main", "worker")
+    return ChildSpec(WORKER, argv, env, takes_runs, cwd=settings.project, stop_timeout_s=10.0)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Publishes each graph as a draft when it, or something that it is made from, has changed."""
+
+    desk: Desk
+    seen: frozenset[tuple[str, int, int]] = frozenset()
+
+    async def look(self) -> None:
+        """Publish what has changed since the last look; mistakes are told and wait for the next change."""
+        now = frozenset(_stamps(self.desk.settings.project))
+        if now == self.seen:
+            return
+        self.seen = now
+        try:
+            await self._publish()
+        except VertebraError as error:
+            self._complain(error)
+
+    async def _publish(self) -> None:
+        await enrol(self.desk)
+        project = read_project(self.desk.settings.project)
+        for file in project.graphs:
+            try:
+                compiled = compile_file(project, file)
+            except GraphError as error:
+                self._complain(error)
+                continue
+            version, outcome = await publish_draft(self.desk, compiled)
+            if outcome != "unchanged":
+                self.desk.out.say(f"{outcome} {compiled.graph.name}@{version}")
+
+    def _complain(self, error: VertebraError) -> None:
+        for one in error.complaints if isinstance(error, Complaints) else (error,):
+            self.desk.out.say(f"error: {one}")
+
+
+def _stamps(project: Path) -> Iterable[tuple[str, int, int]]:
+    for pattern in _WATCHED:
+        for path in project.glob(pattern):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # an editor replaces files by others
+            yield str(path), status.st_mtime_ns, status.st_size
+
+
+def _tell(desk: Desk, services: Services) -> None:
+    shown: dict[str, Json] = {
+        "project": str(desk.settings.project),
+        "temporal": services.temporal_address,
+        "temporal_ui": services.temporal_ui,
+        "postgres": services.postgres_dsn.rpartition("@")[2],
+        "logs": str(services.folder / "logs"),
+        "person": desk.person,
+    }
+    lines = [f"  {name.replace('_', ' '):12} {value}" for name, value in shown.items() if value]
+    text = "\n".join(["vertebra is up; Ctrl-C stops it", *lines, "  try          vertebra run GRAPH --input k=v"])
+    desk.out.give(shown, text)

@@ -1,0 +1,53 @@
+"""`vertebra init`: a project folder from a template that passes its own checks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vertebra.cli.options import AsJson
+from vertebra.cli.output import Output
+from vertebra.policies.fields import nearest
+from vertebra.schemas.errors import Conflict, NotFound
+from vertebra.settings import PROJECT_FILE
+
+app = typer.Typer()
+DEFAULT = "customer-support"
+
+
+@app.command(epilog="Example: vertebra init support --template customer-support")
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The folder to make.")],
+    template: Annotated[str, typer.Option("--template", "-t", help="Which starter.")] = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Make a project folder: graph, prompts, documents, people, prices, scripted replies. No file is overwritten."""
+    target = Path(name).absolute()
+    if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
+        raise Conflict("the folder exists and is not empty", at=target, do="choose another name")
+    with as_file(files("vertebra") / "templates") as templates:
+        known = sorted(path.name for path in templates.iterdir() if (path / PROJECT_FILE).is_file())
+        if template not in known:
+            raise NotFound(f"there is no template {template!r}", do=nearest(template, known))
+        shutil.copytree(templates / template, target, dirs_exist_ok=True)
+    _name(target / PROJECT_FILE, target.name)
+    next_ = f"cd {name} && vertebra dev"
+    Output(as_json).give(
+        {"folder": str(target), "template": template}, f"made {target} from {template}; go on with: {next_}"
+    )
+
+
+def _name(file: Path, name: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    file.write_text(
+        re.sub(r'(?m)^name = ".*"$', lambda _: f'name = "{_quoted(name)}"', text, count=1), encoding="utf-8"
+    )
+
+
+def _quoted(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,132 @@
+"""The `vertebra` command itself: which words there are, where each is defined, and where errors are told."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from vertebra.cli.endings import FAILED, code_of
+from vertebra.cli.options import PROJECT
+from vertebra.schemas.errors import Complaints, VertebraError
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A command or noun, and the module and name of its Typer app."""
+
+    place: str
+    help: str
+
+
+WORDS = {
+    "init": Word("init:app", "Make a project folder from a template."),
+    "dev": Word("dev:app", "Run everything on this machine until Ctrl-C."),
+    "doctor": Word("doctor:app", "Check this machine and this project's settings."),
+    "check": Word("graphs:check_app", "Check graphs without publishing them."),
+    "publish": Word("graphs:publish_app", "Publish a graph, or make an older version current again."),
+    "run": Word("run:app", "Start a graph and follow it."),
+    "runs": Word("runs:app", "List, show and watch runs, and get their results."),
+    "show": Word("show:app", "Show a run or a graph."),
+    "approvals": Word("approvals:app", "List, show and decide what waits for a person."),
+    "approve": Word("approvals:approve_app", "Approve one request, as shown or with edited arguments."),
+    "deny": Word("approvals:deny_app", "Deny one request."),
+    "retry": Word("operate:retry_app", "Try a blocked node again."),
+    "skip": Word("operate:skip_app", "Leave out a blocked node."),
+    "override": Word("operate:override_app", "Give a blocked node's result by hand."),
+    "abort": Word("operate:abort_app", "End a run as failed, now."),
+    "cancel": Word("operate:cancel_app", "End a run, letting calls in flight finish."),
+    "resume": Word("operate:resume_app", "Go on with a run that has ended, from its last finished call."),
+    "budgets": Word("budgets:app", "Show and raise what a run may spend."),
+    "contexts": Word("contexts:app", "List, renew and revoke the rights of a run."),
+    "people": Word("people:app", "List, add and revoke people."),
+    "audit": Word("audit:app", "Trace, verify and export the audit."),
+    "worker": Word("worker:app", "Run one gate worker."),
+    "migrate": Word("migrate:app", "Bring the database and Temporal to this release."),
+}
+
+
+class _Words(TyperGroup):
+    """Knows every word without importing what is behind it."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        for name, word in WORDS.items():
+            self.add_command(TyperCommand(name, help=word.help), name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(WORDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        if name is None:
+            return name, None, rest
+        module, attribute = WORDS[name].place.split(":")
+        # imported now: all modules together would take a second, and most are not asked for
+        found = getattr(importlib.import_module(f"vertebra.cli.{module}"), attribute)
+        return name, get_command(found), rest
+
+
+app = typer.Typer(
+    cls=_Words,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Compiles multi-agent LLM graphs into durable, governed Temporal workflows.",
+    epilog="Begin with: vertebra init support; cd support; vertebra dev",
+)
+
+
+@app.callback()
+def _everywhere(
+    project: Annotated[
+        Path | None,
+        typer.Option(envvar="VERTEBRA_PROJECT", help="The project folder; else the nearest vertebra.toml upwards."),
+    ] = None,
+) -> None:
+    PROJECT.set(project)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code. An error is told with what to do, never as a traceback."""
+    try:
+        app(args=None if args is None else list(args), prog_name="vertebra")
+    except VertebraError as error:
+        _tell(error)
+        sys.exit(code_of(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(FAILED)
+    except Exception as error:  # the edge: whatever is left is a defect of ours, and a person reads this
+        sys.stderr.write(f"error: {type(error).__name__}: {error}; {_kept()}\n")
+        sys.exit(FAILED)
+    sys.exit(0)
+
+
+def _tell(error: VertebraError) -> None:
+    told = error.complaints if isinstance(error, Complaints) else (error,)
+    for one in told:
+        sys.stderr.write(f"error: {one}\n")
+
+
+def _kept() -> str:
+    """Keep the traceback of a defect where it can be sent on from."""
+    state = (PROJECT.get() or Path.cwd()) / ".vertebra"
+    if not state.is_dir():
+        return "this is a defect of vertebra; set the folder with --project to keep the details"
+    file = state / "logs" / "vertebra-error.log"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    file.write_text(traceback.format_exc(), encoding="utf-8")
+    return f"this is a defect of vertebra; the details are in {file}"
+
+
+if __name__ == "__main__":
+    main()
