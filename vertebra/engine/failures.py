@@ -38,10 +38,16 @@ def fail(work: Work, branch: Branch, error: CallError, redo: Redo, activity_id: 
 def block(work: Work, branch: Branch, error: CallError, redo: Redo, activity_id: str | None = None) -> None:
     """The node waits, alive, for `retry`, `skip`, `override` or `abort`."""
     error = _placed(branch, error)
-    work.put(replace(branch, stage="blocked", redo=redo))
+    branch = work.put(replace(branch, stage="blocked", redo=redo, blocks=branch.blocks + 1))
     work.task_note(branch, "blocked", error=error)
     ask = Ask(
-        ref=place(branch), kind="blocked", node=branch.at, visit=branch.visit, activity_id=activity_id, error=error
+        ref=place(branch),
+        kind="blocked",
+        node=branch.at,
+        visit=branch.visit,
+        activity_id=activity_id,
+        error=error,
+        round=branch.blocks,
     )
     work.open_wait(place(branch), Wait(branch.id, ask))
 

@@ -87,6 +87,8 @@ class Branch:
     redo: Redo = "enter"
     """What `retry` does while the node is blocked."""
     undo: Undo | None = None
+    blocks: int = 0
+    """How many times this visit has blocked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ class Work:
 
     def go(self, branch: Branch, node: str) -> None:
         """Queue a new visit of a node by this branch."""
-        moved = replace(branch, at=node, visit=0, stage="entering", source="", turn=None, kept=None, undo=None)
+        moved = replace(
+            branch, at=node, visit=0, stage="entering", source="", turn=None, kept=None, undo=None, blocks=0
+        )
         self.then("enter", moved)
 
     def visit(self, branch: Branch) -> Branch:
