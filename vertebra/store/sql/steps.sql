@@ -1,6 +1,6 @@
 -- name: newest_graph
 -- The version that a start means: the one it names, else the one published last; drafts only where they are served.
-select name, version, digest, bytes, principal, draft, tenant, statement, signature, key, at, now() as now from graphs
+select name, version, digest, bytes, principal, draft, tenant, published_by, statement, signature, key, at, now() as now from graphs
 where name = %(name)s and (%(version)s::text is null or version = %(version)s) and (%(drafts)s or not draft or version = %(version)s)
 order by at desc limit 1;
 
