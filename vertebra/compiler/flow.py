@@ -47,6 +47,23 @@ class Flow:
         return next(open_, self.nodes[0])
 
     @cached_property
+    def in_order(self) -> tuple[str, ...]:
+        """The reachable nodes, each after its sources but for cycles, so that analyses settle in few rounds."""
+        done: list[str] = []
+        seen = {self.start}
+        todo = [(self.start, iter(self.next(self.start)))]
+        while todo:
+            node, targets = todo[-1]
+            target = next(targets, None)
+            if target is None:
+                done.append(node)
+                todo.pop()
+            elif target not in seen:
+                seen.add(target)
+                todo.append((target, iter(self.next(target))))
+        return tuple(reversed(done))
+
+    @cached_property
     def reachable(self) -> frozenset[str]:
         return self.reach(self.start)
 
@@ -91,12 +108,11 @@ class Flow:
         return self._on_every_way(failed_too=False)
 
     def _on_every_way(self, *, failed_too: bool) -> dict[str, frozenset[str]]:
-        live = [node for node in self.nodes if node in self.reachable]
-        found = dict.fromkeys(live, frozenset(live)) | {self.start: NONE}
+        found = dict.fromkeys(self.in_order, self.reachable) | {self.start: NONE}
         changed = True
         while changed:
             changed = False
-            for node in live:
+            for node in self.in_order:
                 new = NONE if node == self.start else frozenset.intersection(*self._arrivals(node, found, failed_too))
                 if new != found[node]:
                     found[node], changed = new, True
@@ -182,8 +198,11 @@ class Flow:
 def _cycles(nodes: tuple[str, ...], edges: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """One cycle for each group of nodes that lead to each other, in the order of its ways."""
     found: list[tuple[str, ...]] = []
+    left = set(nodes)
+    while ends := {node for node in left if not left.intersection(edges[node])}:
+        left -= ends
     for node in nodes:
-        if not any(node in cycle for cycle in found) and (cycle := _cycle_through(node, edges)):
+        if node in left and not any(node in cycle for cycle in found) and (cycle := _cycle_through(node, edges)):
             found.append(cycle)
     return tuple(found)
 

@@ -22,14 +22,15 @@ class Presence:
         """`gives` names the channels that each node's success surely writes."""
         self._flow = flow
         self._gives = gives
-        self._live = [node for node in flow.nodes if node in flow.reachable]
         everything = frozenset(flow.nodes) | frozenset(name for names in gives.values() for name in names)
         self._at: dict[str, Facts] = dict.fromkeys(flow.nodes, everything)
         changed = True
         while changed:
-            found = {node: self._arrive(node) for node in self._live}
-            changed = any(found[node] != self._at[node] for node in self._live)
-            self._at.update(found)
+            changed = False
+            for node in flow.in_order:
+                found = self._arrive(node)
+                if found != self._at[node]:
+                    self._at[node], changed = found, True
 
     def at(self, node: str) -> Facts:
         """What is there when the node begins."""
@@ -42,13 +43,15 @@ class Presence:
     @property
     def at_end(self) -> Facts:
         """What is there whichever final edge ends the run."""
-        ends = [self.after(node) for node in self._live if END in self._flow.wiring.ways[node].targets]
+        ends = [self.after(node) for node in self._flow.in_order if END in self._flow.wiring.ways[node].targets]
         return frozenset.intersection(*ends) if ends else frozenset()
 
     def _arrive(self, node: str) -> Facts:
         ways: list[Facts] = [frozenset()] if node == self._flow.start else []
         joined = self._flow.joins.get(node)
-        for source in self._live:
+        for source in self._flow.before[node]:
+            if source not in self._flow.reachable:
+                continue
             if node in self._flow.wiring.ways[source].targets and not (joined and source in joined.sources):
                 ways.append(self.after(source))
             if self._flow.errors.get(source) == node:

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,62 @@ def test_two_processes_give_identical_bytes() -> None:
 
     assert len(GOOD) + 1 == len(runs[0].splitlines())
     assert runs[0] == runs[1] == runs[2]
+
+
+def test_the_order_of_nodes_in_the_file_decides_nothing(catalogue: Catalogue) -> None:
+    """The same nodes written the other way round give the same digest."""
+    rules = {"type": "rules", "default": {"ok": {"value": True}}}
+    edges = ["a -> b, c", {"b, c -> d": {"join": "all"}}]
+    texts = [
+        json.dumps({"graph": "g", "version": "1.0.0", "nodes": dict.fromkeys(names, rules), "edges": edges})
+        for names in ("abcd", "dcba")
+    ]
+
+    one, two = (compile_graph(read_graph(text, "g.json"), catalogue) for text in texts)
+
+    assert one.digest == two.digest
+
+
+@pytest.mark.parametrize(
+    ("tool", "missing"),
+    [
+        ("recall", "execute_tools"),
+        ("recall", "read_memory"),
+        ("remember", "write_memory"),
+        ("hire", "attach_agent"),
+        ("book", "persist_data"),
+    ],
+)
+def test_each_permission_that_a_tool_declares_must_stand_in_the_spine(
+    tool: str, missing: str, catalogue: Catalogue
+) -> None:
+    """With one of the five taken away, the complaint names it and the line to change."""
+    held = {"execute_tools", "read_memory", "write_memory", "attach_agent", "persist_data"} - {missing}
+    spine = {"permissions": sorted(held), "tools": [tool], "expires_in": "8h"}
+    node = {"type": "tool", "tool": tool, "args": {"amount": {"value": 1}}}
+    text = json.dumps({"graph": "g", "version": "1.0.0", "spine": spine, "nodes": {"a": node}})
+
+    with pytest.raises(VertebraError) as refused:
+        compile_text(text, "g.json", catalogue)
+
+    message = (
+        f"g.json:1: node 'a' uses tool {tool!r}, which needs the permission {missing!r}; add it to spine.permissions"
+    )
+    assert message == str(refused.value)
+
+
+def test_a_long_pipeline_compiles_in_time(catalogue: Catalogue) -> None:
+    """Five hundred nodes in a row take well under the time that an author notices."""
+    names = [f"n{number}" for number in range(500)]
+    nodes = dict.fromkeys(names, {"type": "rules", "default": {"ok": {"value": True}}})
+    edges = [f"{one} -> {two}" for one, two in pairwise(names)]
+    text = json.dumps({"graph": "g", "version": "1.0.0", "nodes": nodes, "edges": edges})
+
+    began = time.process_time()
+    compiled = compile_text(text, "g.json", catalogue)
+
+    assert "n0" == compiled.start
+    assert time.process_time() - began < 5
 
 
 def test_json_is_read_too(catalogue: Catalogue) -> None:
