@@ -158,7 +158,8 @@ def test_each_permission_that_a_tool_declares_must_stand_in_the_spine(
 def test_a_long_pipeline_compiles_in_time(catalogue: Catalogue) -> None:
     """Five hundred nodes in a row take well under the time that an author notices."""
     names = [f"n{number}" for number in range(500)]
-    nodes = dict.fromkeys(names, {"type": "rules", "default": {"ok": {"value": True}}})
+    rules = {"type": "rules", "default": {"ok": {"value": True}}}
+    nodes = dict.fromkeys(names, rules)
     edges = [f"{one} -> {two}" for one, two in pairwise(names)]
     text = json.dumps({"graph": "g", "version": "1.0.0", "nodes": nodes, "edges": edges})
 
