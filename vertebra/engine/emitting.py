@@ -21,7 +21,6 @@ from vertebra.engine.state import REREAD_S, RunState, next_delay, resting, waits
 from vertebra.engine.values import resolve_inline
 from vertebra.engine.working import Work
 from vertebra.schemas.call import CallError, Note
-from vertebra.schemas.canonical import json_text
 from vertebra.schemas.ids import node_of
 from vertebra.schemas.run import RunState as Shown
 
@@ -122,7 +121,7 @@ def _take_notes(work: Work) -> tuple[Note, ...]:
     taken: list[Note] = []
     left = MAX_NOTE_CHARS
     for note in work.notes[:MAX_NOTES]:
-        left -= 0 if note.result is None else len(json_text(note.result))
+        left -= 0 if note.result is None else len(repr(note.result))
         if left < 0 and taken:
             break
         taken.append(note)

@@ -11,7 +11,7 @@ from vertebra.schemas.call import ArtifactRef, CallError, CallInput, Message, No
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import UnknownEngine
 from vertebra.schemas.ids import node_of
-from vertebra.schemas.run import Ask, RunEnd
+from vertebra.schemas.run import Answer, Ask, RunEnd
 from vertebra.schemas.run import RunState as Shown
 
 SNAPSHOT = 1
@@ -86,6 +86,10 @@ class Branch:
     """The result of a node that is about to write, or could not."""
     redo: Redo = "enter"
     """What `retry` does while the node is blocked."""
+    retries: int = 0
+    """How many were given in this visit: the next one answers the next block."""
+    tried: Answer | None = None
+    """The `skip` or `override` that was given last. It stands for good, so it comes again; it is not tried again."""
     undo: Undo | None = None
     blocks: int = 0
     """How many times this visit has blocked."""

@@ -159,7 +159,7 @@ class World:
         self.ran.events.append(event)
         if isinstance(event, events.CallFinished | events.CallFailed | events.CallCancelled | events.HoldOpened):
             given = self.flying.pop(event.activity_id, None)
-            if given is not None and not isinstance(event, events.CallFinished):
+            if given is not None and not _was_made(event):
                 self.ran.returned.extend(given.notes)
         self.ran.state, commands = advance(self.graph, self.ran.state, event)
         if self.checks:
@@ -227,3 +227,9 @@ class World:
     def _time(self, name: str) -> int:
         self.times[name] += 1
         return self.times[name] - 1
+
+
+def _was_made(event: events.Event) -> bool:
+    """Whether the call went through the gate, which then wrote its notes."""
+    made = isinstance(event, events.CallFailed) and event.error.attempts > 0
+    return made or isinstance(event, events.CallFinished)
