@@ -101,6 +101,22 @@ async def test_a_failure_that_counts_is_tried_three_times_then_blocks(stage: Sta
     assert (0, 0) == (run["held_microusd"], run["spent_microusd"])
 
 
+async def test_one_retry_answers_one_block(stage: Stage) -> None:
+    """A node that blocks again after a retry waits for another one, and does not go round by itself."""
+    body = "nodes:\n" + speaks("broken", write=True, extra=", retry: {max_attempts: 1}")
+    graph = await published(stage, "rounds", body)
+    handle = await stage.start(graph, {"text": "x"})
+    await waiting(handle.id, stage, "blocked")
+
+    await stage.command(handle.id, "retry", "broken", 1)
+    for _ in range(3):
+        await asyncio.sleep(0.7)
+        await stage.wake(handle.id)
+
+    assert 2 == len(await stage.sql("select 1 from attempts where run = %(id)s", id=handle.id))
+    await stage.command(handle.id, "abort")
+
+
 async def test_a_flaky_model_is_asked_again(stage: Stage) -> None:
     """One failed attempt, then an answer: one sale, two attempts."""
     body = "nodes:\n" + speaks("flaky", write=True, extra=", retry: {max_attempts: 3, backoff: 10ms}")

@@ -1,0 +1,127 @@
+"""Record the histories that the unit tests replay: `python -m tests.record VERSION`. Needs the real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from temporalio.client import WorkflowFailureError
+
+from tests.integration.runs.test_shell import published, speaks
+from tests.integration.runs.test_whole_run import ticket
+from tests.integration.runs.waits import Handle, waiting
+from tests.stage import Stage, staged
+from tests.stores import PASSWORDS, Migrated
+from vertebra.services import postgres
+from vertebra.services.options import ServiceOptions
+from vertebra.services.supervisor import Supervisor
+from vertebra.store.migrate import migrate
+
+FOLDER = Path(__file__).parent / "histories"
+REPLIES = {name: [{"reply": f"{name} said"}] for name in ("one", "two", "three", "after")}
+Story = Callable[[Stage], Awaitable[Handle]]
+
+
+async def answered(stage: Stage) -> Handle:
+    return await stage.start(stage.support, ticket(1))
+
+
+async def spam(stage: Stage) -> Handle:
+    return await stage.start(stage.support, ticket(5))
+
+
+async def researched_twice(stage: Stage) -> Handle:
+    return await stage.start(stage.support, ticket(8))
+
+
+async def approved(stage: Stage) -> Handle:
+    handle = await stage.start(stage.support, ticket(4))
+    await stage.decide((await waiting(handle.id, stage, "approval"))["ref"], "approve")
+    return handle
+
+
+async def denied_and_skipped(stage: Stage) -> Handle:
+    handle = await stage.start(stage.support, ticket(4))
+    await stage.decide((await waiting(handle.id, stage, "approval"))["ref"], "deny")
+    await waiting(handle.id, stage, "blocked")
+    await stage.command(handle.id, "skip", "send", 1)
+    return handle
+
+
+async def topped_up(stage: Stage) -> Handle:
+    handle = await stage.start(stage.support, ticket(9))
+    await waiting(handle.id, stage, "top_up")
+    await stage.command(handle.id, "top_up", arguments={"microusd": 0, "tokens": 40_000})
+    return handle
+
+
+async def forked(stage: Stage) -> Handle:
+    body = "nodes:\n" + "".join(speaks(name) for name in ("one", "two", "three")) + speaks("after", write=True)
+    graph = await published(
+        stage, "forks", body + "edges:\n  - one -> two, three\n  - two, three -> after: {join: all}\n"
+    )
+    return await stage.start(graph, {"text": "x"})
+
+
+async def asked(stage: Stage) -> Handle:
+    body = "nodes:\n  ask:\n    type: human\n    show: {text: input.text}\n    assign: [support_lead]\n"
+    graph = await published(stage, "asks", body + speaks("one") + "edges:\n  - ask -> one\n")
+    handle = await stage.start(graph, {"text": "x"})
+    await stage.decide((await waiting(handle.id, stage, "approval"))["ref"], "approve")
+    return handle
+
+
+async def aborted(stage: Stage) -> Handle:
+    handle = await stage.start(stage.support, ticket(4))
+    await waiting(handle.id, stage, "approval")
+    await stage.command(handle.id, "abort")
+    return handle
+
+
+async def cancelled(stage: Stage) -> Handle:
+    handle = await stage.start(stage.support, ticket(4))
+    await waiting(handle.id, stage, "approval")
+    await handle.cancel()
+    return handle
+
+
+STORIES: tuple[Story, ...] = (
+    answered, spam, researched_twice, approved, denied_and_skipped, topped_up, forked, asked, aborted, cancelled,
+)  # fmt: skip
+
+
+async def record(version: str) -> None:
+    """Run every story and write its history."""
+    folder = FOLDER / version
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made)
+        async with Supervisor(place, ServiceOptions.from_environ(os.environ), print) as supervisor:
+            services = supervisor.services
+            await postgres.create_database(services.postgres_dsn, "recorded")
+            dsn = urlsplit(services.postgres_dsn)._replace(path="/recorded").geturl()
+            await asyncio.to_thread(migrate, dsn, PASSWORDS)
+            async with staged(services, Migrated(dsn), place, replies=REPLIES) as stage:
+                await stage.publish(stage.support)
+                for story in STORIES:
+                    await write(folder / f"{story.__name__.replace('_', '-')}.json", await story(stage))
+
+
+async def write(path: Path, handle: Handle) -> None:
+    """Wait for the end and keep the history, as Temporal's own tools write it."""
+    try:
+        await asyncio.wait_for(handle.result(), 60)
+    except WorkflowFailureError:
+        pass  # some stories end so
+    history = await handle.fetch_history()
+    path.write_text(json.dumps(history.to_json_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    asyncio.run(record(sys.argv[1]))
