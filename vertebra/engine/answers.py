@@ -26,15 +26,15 @@ def answer(work: Work, given: Answer) -> None:
 
 
 def _unblock(work: Work, branch: Branch, given: Answer) -> None:
-    if given.verb not in ("retry", "skip", "override"):
+    if given.verb not in ("retry", "skip", "override") or given == branch.tried:
         return
     work.waits.pop(place(branch), None)
     if given.verb == "retry":
-        _retry(work, branch)
+        _retry(work, work.put(replace(branch, retries=branch.retries + 1)))
     elif given.verb == "skip":
-        _skip(work, branch)
+        _skip(work, work.put(replace(branch, tried=given)))
     else:
-        _override(work, branch, given)
+        _override(work, work.put(replace(branch, tried=given)), given)
 
 
 def _retry(work: Work, branch: Branch) -> None:

@@ -39,7 +39,8 @@ def failed(work: Work, activity_id: str, error: CallError) -> None:
     call = work.calls.get(activity_id)
     if call is None or call.status == "failed":
         return
-    call = _give_back(work, activity_id, call)
+    if error.attempts == 0:
+        call = _give_back(work, activity_id, call)
     if call.status == "cancelling":
         _close(work, activity_id)
         return
@@ -135,7 +136,7 @@ def _close(work: Work, activity_id: str) -> None:
 
 
 def _give_back(work: Work, activity_id: str, call: Pending) -> Pending:
-    """Take back the notes of a call that did not go through: the next command carries them again."""
+    """Take back the notes of a call that no attempt was made of: the next command carries them again."""
     if call.input is None or not call.input.notes:
         return call
     work.notes[:0] = call.input.notes

@@ -21,7 +21,10 @@ def ask(work: Work, branch: Branch, stage: Literal["deciding", "routing"], condi
     work.put(replace(branch, stage=stage))
     work.asked[branch.id] = tuple(
         DecideRequest.model_construct(
-            key=_key(branch, index), source=condition.source, facts=nested_facts(work, branch, condition.reads)
+            key=_key(branch, index),
+            source=condition.source,
+            facts=nested_facts(work, branch, condition.reads),
+            reads=condition.reads,
         )
         for index, condition in enumerate(conditions)
     )

@@ -38,7 +38,7 @@ def fail(work: Work, branch: Branch, error: CallError, redo: Redo, activity_id: 
 def block(work: Work, branch: Branch, error: CallError, redo: Redo, activity_id: str | None = None) -> None:
     """The node waits, alive, for `retry`, `skip`, `override` or `abort`."""
     error = _placed(branch, error)
-    branch = work.put(replace(branch, stage="blocked", redo=redo, blocks=branch.blocks + 1))
+    work.put(replace(branch, stage="blocked", redo=redo))
     work.task_note(branch, "blocked", error=error)
     ask = Ask(
         ref=place(branch),
@@ -47,7 +47,7 @@ def block(work: Work, branch: Branch, error: CallError, redo: Redo, activity_id:
         visit=branch.visit,
         activity_id=activity_id,
         error=error,
-        round=branch.blocks,
+        round=branch.retries + 1,
     )
     work.open_wait(place(branch), Wait(branch.id, ask))
 

@@ -91,8 +91,6 @@ class Branch:
     tried: Answer | None = None
     """The `skip` or `override` that was given last. It stands for good, so it comes again; it is not tried again."""
     undo: Undo | None = None
-    blocks: int = 0
-    """How many times this visit has blocked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,10 +61,8 @@ class Work:
 
     def go(self, branch: Branch, node: str) -> None:
         """Queue a new visit of a node by this branch."""
-        moved = replace(
-            branch, at=node, visit=0, stage="entering", source="", turn=None, kept=None, undo=None, blocks=0
-        )
-        self.then("enter", moved)
+        moved = replace(branch, at=node, visit=0, stage="entering", source="", turn=None, kept=None, undo=None)
+        self.then("enter", replace(moved, retries=0, tried=None))
 
     def visit(self, branch: Branch) -> Branch:
         """Count a visit and make it the branch's."""
