@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -18,13 +19,14 @@ from tests.integration.runs.test_whole_run import ticket
 from tests.integration.runs.waits import Handle, waiting
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
+from vertebra.schemas.canonical import Json
 from vertebra.services import postgres
 from vertebra.services.options import ServiceOptions
 from vertebra.services.supervisor import Supervisor
 from vertebra.store.migrate import migrate
 
 FOLDER = Path(__file__).parent / "histories"
-REPLIES = {name: [{"reply": f"{name} said"}] for name in ("one", "two", "three", "after")}
+REPLIES: dict[str, Json] = {name: [{"reply": f"{name} said"}] for name in ("one", "two", "three", "after")}
 Story = Callable[[Stage], Awaitable[Handle]]
 
 
@@ -99,7 +101,7 @@ STORIES: tuple[Story, ...] = (
 async def record(version: str) -> None:
     """Run every story and write its history."""
     folder = FOLDER / version
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
         async with Supervisor(place, ServiceOptions.from_environ(os.environ), print) as supervisor:
@@ -115,12 +117,10 @@ async def record(version: str) -> None:
 
 async def write(path: Path, handle: Handle) -> None:
     """Wait for the end and keep the history, as Temporal's own tools write it."""
-    try:
+    with contextlib.suppress(WorkflowFailureError):  # some stories end so
         await asyncio.wait_for(handle.result(), 60)
-    except WorkflowFailureError:
-        pass  # some stories end so
     history = await handle.fetch_history()
-    path.write_text(json.dumps(history.to_json_dict(), indent=1) + "\n", encoding="utf-8")
+    await asyncio.to_thread(path.write_text, json.dumps(history.to_json_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

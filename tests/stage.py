@@ -110,8 +110,8 @@ class Stage:
         insert = Query(
             "publish",
             "insert into graphs (name, version, digest, bytes, engine, principal, published_by, key, nonce, statement,"
-            " signature) values (%(name)s, %(version)s, %(digest)s, %(bytes)s, %(engine)s, %(principal)s, %(by)s, %(key)s,"
-            " %(nonce)s, %(statement)s, %(signature)s) on conflict do nothing",
+            " signature) values (%(name)s, %(version)s, %(digest)s, %(bytes)s, %(engine)s, %(principal)s, %(by)s,"
+            " %(key)s, %(nonce)s, %(statement)s, %(signature)s) on conflict do nothing",
             row,
         )
         await once(self.api, [*pins, insert])
@@ -139,7 +139,7 @@ class Stage:
         return {"statement": statement.canonical.decode(), "signature": sign(statement, self.keys[by]).hex()}
 
     async def start(
-        self, graph: CompiledGraph, input: Json, run: str | None = None, by: str = "ada"
+        self, graph: CompiledGraph, input: Mapping[str, Json], run: str | None = None, by: str = "ada"
     ) -> WorkflowHandle[object, object]:
         """Start a run with a ticket, as `vertebra run` does."""
         run = run or f"{graph.name}-{ulid(int(datetime.now(UTC).timestamp() * 1000), os.urandom(10))}"

@@ -164,7 +164,7 @@ class Join(Recorded):
     fork: str | None
     """The node whose fork made the branches: the sources' nearest common dominator; None if they are alternatives."""
     upstream: tuple[str, ...]
-    """Every node from which this join can be reached, by normal or `on_error` edges, without going through `fork` again.
+    """Every node from which this join can be reached, by normal or `on_error` edges, and not through `fork` again.
 
     A live branch at one of these is waited for. A way that leads round a cycle through the fork does not count: the
     branches of such a cycle would wait for each other.

@@ -8,6 +8,7 @@ import pytest
 
 from tests.stage import Stage, staged
 from tests.stores import Migrated
+from vertebra.schemas.canonical import Json
 from vertebra.services.state import Services
 
 
@@ -16,7 +17,7 @@ async def stage(
     services: Services, migrated: Migrated, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """A worker on the session's servers, with the customer-support graph published."""
-    replies = {name: [{"reply": f"{name} said"}] for name in ("one", "two", "three", "after")}
+    replies: dict[str, Json] = {name: [{"reply": f"{name} said"}] for name in ("one", "two", "three", "after")}
     replies |= {f"n{number:03}": [{"reply": "done"}] for number in range(200)}
     replies["long"] = [{"reply": "x" * 100_000}]
     replies["broken"] = [{"fail": {"kind": "server"}}]

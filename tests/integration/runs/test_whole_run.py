@@ -8,14 +8,15 @@ import pytest
 
 from tests.integration.runs.waits import ended, tasks, waiting
 from tests.stage import TEMPLATE, Stage
+from vertebra.schemas.canonical import Json
 
 pytestmark = pytest.mark.server
 
 
-def ticket(number: int) -> dict[str, str]:
+def ticket(number: int) -> dict[str, Json]:
     """A line of tickets.jsonl."""
     lines = (TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
-    found: dict[str, str] = json.loads(lines[number - 1])
+    found: dict[str, Json] = json.loads(lines[number - 1])
     return found
 
 
