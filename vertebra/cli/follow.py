@@ -1,0 +1,161 @@
+"""Follows runs until each has ended or waits for a person: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from vertebra.cli.endings import DONE, FAILED, NEEDS_PERSON
+from vertebra.cli.output import Output, money, span, stamp
+from vertebra.client.runs import PARKED, error_of, standing
+from vertebra.schemas.canonical import Json
+from vertebra.store.pool import Connection
+from vertebra.store.transaction import Row
+
+EVERY_S = 0.25
+_ASK_AFTER = 8
+"""Looks without a row until Temporal is asked whether the start was refused."""
+_HINT_AFTER = 24
+
+
+@dataclass(slots=True)
+class Follower:
+    """What is known of each run; `refused` asks Temporal why a run never came to be."""
+
+    runs: Sequence[str]
+    out: Output
+    refused: Callable[[str], Awaitable[str | None]]
+    rows: dict[str, Row] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
+    _looks: int = 0
+
+    async def follow(self, connection: Connection) -> int:
+        """Follow to the end; the exit code."""
+        if self.out.as_json or not sys.stdout.isatty():
+            await self._until_settled(connection, self._lines)
+        else:
+            await self._live(connection)
+        return self.code
+
+    @property
+    def settled(self) -> bool:
+        """Whether no run goes on by itself."""
+        return all(self._is_settled(run) for run in self.runs)
+
+    @property
+    def code(self) -> int:
+        """1 if one failed, else 3 if one waits for a person, else 0."""
+        states = {self.state(run) for run in self.runs}
+        if states - {"completed", "running", "starting", *PARKED}:
+            return FAILED
+        return NEEDS_PERSON if states & set(PARKED) else DONE
+
+    def state(self, run: str) -> str:
+        if run in self.refusals:
+            return "refused"
+        row = self.rows.get(run)
+        return "starting" if row is None else str(row["state"])
+
+    def plain(self) -> list[Json]:
+        """Every run for programs."""
+        return [self._plain(run) for run in self.runs]
+
+    def _is_settled(self, run: str) -> bool:
+        return self.state(run) not in ("running", "starting")
+
+    async def _until_settled(self, connection: Connection, show: Callable[[], None]) -> None:
+        while True:
+            await self._look(connection)
+            show()
+            if self.settled:
+                return
+            await asyncio.sleep(EVERY_S)
+
+    async def _look(self, connection: Connection) -> None:
+        going = [run for run in self.runs if not self._is_settled(run)]
+        self.rows.update(await standing(connection, going))
+        self._looks += 1
+        missing = [run for run in going if run not in self.rows]
+        if missing and self._looks % _ASK_AFTER == 0:
+            for run in missing:
+                if (why := await self.refused(run)) is not None:
+                    self.refusals[run] = why
+        if missing and self._looks == _HINT_AFTER:
+            self.out.say(f"{len(missing)} of {len(self.runs)} runs wait for a worker; is one running? vertebra doctor")
+
+    async def _live(self, connection: Connection) -> None:
+        with Live(console=Console(), refresh_per_second=8) as live:
+            await self._until_settled(connection, lambda: live.update(self._table()))
+
+    def _table(self) -> Table:
+        shown = Table("run", "state", "at", "done", "cost", "time", box=None, pad_edge=False)
+        for run in self.runs:
+            row = self.rows.get(run)
+            cells = [run, self.state(run), *(self._progress(row) if row else ["", "", "", ""])]
+            shown.add_row(*cells)
+        return shown
+
+    def _lines(self) -> None:
+        """One line for each change of a run, on standard error if standard output is for programs."""
+        for run in self.runs:
+            line = f"{run}  {self.state(run)}{self._detail(run)}"
+            if self.state(run) == "starting" or self._told.get(run) == line:
+                continue
+            self._told[run] = line
+            if self.out.as_json:
+                self.out.say(line)
+            else:
+                self.out.give(None, line)
+
+    def _detail(self, run: str) -> str:
+        if run in self.refusals:
+            return f": {self.refusals[run]}"
+        row = self.rows.get(run)
+        if row is None:
+            return ""
+        if row["ended_at"] is None and row["state"] == "running":
+            return f"  at {row['node']}" if row["node"] else ""
+        error = error_of(row)
+        told = [f"{span((row['ended_at'] or row['now']) - row['started_at'])}", money(row["spent_microusd"])]
+        told += [f"approval {id_}" for id_ in row["approvals"]] + [f"blocked {node}" for node in row["blocked"]]
+        return "  " + "  ".join(told) + (f"  {error.type}: {error.message}" if error else "")
+
+    def _progress(self, row: Row) -> list[str]:
+        length = (row["ended_at"] or row["now"]) - row["started_at"]
+        return [row["node"] or "", str(row["done"]), money(row["spent_microusd"]), span(length)]
+
+    def _plain(self, run: str) -> Json:
+        row = self.rows.get(run)
+        error = None if row is None else error_of(row)
+        return {
+            "run": run,
+            "state": self.state(run),
+            "approvals": [] if row is None else row["approvals"],
+            "blocked": [] if row is None else row["blocked"],
+            "cost_microusd": 0 if row is None else row["spent_microusd"],
+            "tokens": 0 if row is None else row["spent_tokens"],
+            "started_at": None if row is None else stamp(row["started_at"]),
+            "ended_at": None if row is None else stamp(row["ended_at"]),
+            "error": self.refusals.get(run) or (f"{error.type}: {error.message}" if error else None),
+        }
+
+
+def hints(follower: Follower) -> list[str]:
+    """What a person may do next about runs that wait."""
+    found = []
+    for run in follower.runs:
+        row = follower.rows.get(run)
+        if row is None or row["state"] not in PARKED:
+            continue
+        found += [f"vertebra approvals show {id_}" for id_ in row["approvals"]]
+        found += [f"vertebra retry {run} {node}   (or skip, override, abort)" for node in row["blocked"]]
+        if row["state"] == "over_budget":
+            found.append(f"vertebra budgets top-up {run} --usd 1 --tokens 10000")
+    return found

@@ -1,0 +1,73 @@
+"""Inputs of runs from the command line: `k=v`, `@file`, `-`; one JSON line each from a `.jsonl` file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vertebra.policies.fields import nearest
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import BadInput, BadJson
+from vertebra.schemas.fields import Field, Fields
+from vertebra.schemas.strict_json import read_json
+
+
+def read_inputs(given: Sequence[str], fields: Fields) -> list[Json]:
+    """The input of each run to be started. Raises BadInput, BadJson with the line."""
+    pairs = [text for text in given if _is_pair(text)]
+    sources = [text for text in given if not _is_pair(text)]
+    if len(sources) > 1:
+        raise BadInput("more than one file of input", at="--input", do="start a second command for the other")
+    values = _values(sources[0]) if sources else [{}]
+    named = read_pairs(pairs, fields)
+    if not named:
+        return values
+    if not all(isinstance(value, dict) for value in values):
+        raise BadInput("k=v needs inputs that are objects", at="--input")
+    return [{**value, **named} for value in values if isinstance(value, dict)]
+
+
+def read_pairs(pairs: Sequence[str], fields: Fields) -> dict[str, Json]:
+    """`k=v` by the types of the fields: text as it stands, `@file` for the text of a file, the rest as JSON."""
+    found: dict[str, Json] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        field = fields.get(name)
+        if field is None:
+            raise BadInput(f"there is no field {name!r}", at="--input", do=nearest(name, fields))
+        found[name] = _typed(field, _text(text.removeprefix("@")) if text.startswith("@") else text, f"--input {name}")
+    return found
+
+
+def _is_pair(text: str) -> bool:
+    return "=" in text and not text.startswith("@")
+
+
+def _values(source: str) -> list[Json]:
+    if source == "-":
+        return [read_json(sys.stdin.read(), at="standard input")]
+    if not source.startswith("@"):
+        raise BadInput(f"{source!r} is no input", at="--input", do="write k=v, @FILE.json, @FILE.jsonl or -")
+    path = source.removeprefix("@")
+    text = _text(path)
+    if not path.endswith(".jsonl"):
+        return [read_json(text, at=path)]
+    # not splitlines: a JSON string may hold U+2028
+    values = [read_json(line, at=f"{path}:{n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not values:
+        raise BadJson("the file holds no line", at=path)
+    return values
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BadInput("the file is no UTF-8 text", at=path) from None
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", at=path) from None
+
+
+def _typed(field: Field, text: str, at: str) -> Json:
+    return text if field.type in ("string", "enum") else read_json(text, at=at)
