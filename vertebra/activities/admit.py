@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +16,12 @@ from vertebra.policies.fields import check_fields
 from vertebra.policies.narrow import narrow
 from vertebra.policies.seal import ContextFields, seal_context
 from vertebra.policies.signature import check_times
-from vertebra.schemas.canonical import Json, digest_of
+from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.context import Grant
-from vertebra.schemas.errors import BadSignature, PolicyError, StartRefused, TamperedRow
+from vertebra.schemas.errors import BadInput, BadJson, BadSignature, GraphError, PolicyError, StartRefused, TamperedRow
 from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph, parse_graph
-from vertebra.schemas.ids import DEFAULT_TENANT, RUN_ID, RunId, derive
+from vertebra.schemas.ids import DEFAULT_TENANT, GRAPH_NAME, RUN_ID, RunId, derive
 from vertebra.schemas.run import Admission, AdmitInput, MarkedStart
 from vertebra.schemas.signed import instant
 from vertebra.schemas.strict_json import read_json
@@ -47,10 +48,13 @@ class Start:
 
 
 async def admit(given: AdmitInput, run: str, world: World) -> Admission:
-    """Let the run in, again if this is the same run. Raises StartRefused (final) and StoreError."""
+    """Let the run in, again if this is the same run.
+
+    Raises StartRefused, BadInput, TamperedRow (final, on record) and StoreError.
+    """
     try:
         return await _admit(given, run, world)
-    except StartRefused as refused:
+    except (GraphError, PolicyError, TamperedRow) as refused:
         entry = entries.event(
             world,
             "run_refused",
@@ -68,6 +72,8 @@ async def admit(given: AdmitInput, run: str, world: World) -> Admission:
 async def _admit(given: AdmitInput, run: str, world: World) -> Admission:
     if RUN_ID.fullmatch(run) is None:
         raise StartRefused(f"{run!r} is no run id", do="use 1 to 200 of the characters A-Z a-z 0-9 . _ -")
+    if given.refused is not None:
+        raise StartRefused(given.refused)
     [rows] = await once(world.pool, [_run_row(run)])
     if rows:
         return await _again(given, rows[0], world)
@@ -122,6 +128,8 @@ async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
 
 async def _read(given: AdmitInput, run: str, world: World) -> Start:
     """The published graph that this start means."""
+    if GRAPH_NAME.fullmatch(given.graph) is None:
+        raise StartRefused(f"{given.graph[:80]!r} is no name of a graph")
     marked = _marked(given)
     params = {"name": given.graph, "version": marked.version if marked else None, "drafts": world.drafts}
     [rows] = await once(world.pool, [Query("newest_graph", named("steps", "newest_graph"), params)])
@@ -173,6 +181,8 @@ async def _ticketed(start: Start, ticket: Json, world: World) -> Person:
     try:
         statement, person = author_of(signed, "start", await _people(signed, world))
         check_times(statement, start.now)
+        if statement.expires_at is None:
+            raise BadSignature("it has no end, so whoever finds it could start the run at any time")
     except PolicyError as error:
         raise StartRefused(f"the start ticket does not count: {error}") from error
     wanted = (start.run, start.graph.digest, digest_of(start.text.encode()))
@@ -193,11 +203,10 @@ def _starter(person: Person) -> Person:
 async def _people(signed: Signed, world: World) -> tuple[Person, ...]:
     """The holder of the key, and whom the statement names."""
     names: list[str] = []
-    try:
-        plain = json.loads(signed.statement)
+    with contextlib.suppress(BadJson, AssertionError, KeyError, TypeError):  # author_of refuses what cannot be read
+        plain = read_json(signed.statement)
+        assert isinstance(plain, dict)
         names = [str(plain["person"])]
-    except (ValueError, KeyError, TypeError):
-        names = []  # author_of refuses what cannot be read
     params = {"names": names, "keys": [signed.key]}
     [rows] = await once(world.pool, [Query("person", named("steps", "person"), params)])
     return people_of(rows)
@@ -206,12 +215,13 @@ async def _people(signed: Signed, world: World) -> tuple[Person, ...]:
 def _ticket(ticket: Json, now: datetime) -> Signed:
     try:
         assert isinstance(ticket, dict)
-        statement = str(ticket["statement"])
-        signature = bytes.fromhex(str(ticket["signature"]))
-        key = str(json.loads(statement)["key"])
-    except (AssertionError, KeyError, ValueError, TypeError):
+        statement, signature = str(ticket["statement"]), bytes.fromhex(str(ticket["signature"]))
+        plain = read_json(statement)
+        assert isinstance(plain, dict)
+        key = str(plain["key"])
+    except (AssertionError, BadJson, KeyError, TypeError, ValueError):
         raise StartRefused("the start ticket cannot be read", do="sign a new one: vertebra run") from None
-    return Signed(statement.encode("utf-8", "replace"), signature, key, now)
+    return Signed(statement.encode(), signature, key, now)
 
 
 def _marked(given: AdmitInput) -> MarkedStart | None:
@@ -224,8 +234,13 @@ def _marked(given: AdmitInput) -> MarkedStart | None:
 
 
 def _checked(start: Start) -> dict[str, Json]:
-    values = read_json(start.text, max_bytes=MAX_INPUT_BYTES)
-    return check_fields(fields_of(start.graph.input_json), values, at=f"input of {start.graph.name}")
+    at = f"input of {start.graph.name}"
+    given = read_json(start.text, max_bytes=MAX_INPUT_BYTES)
+    values = check_fields(fields_of(start.graph.input_json), given, at=at)
+    # numbers may be written longer than they came, and defaults come on top; what is recorded must fit history
+    if len(json_text(values).encode()) > MAX_INPUT_BYTES:
+        raise BadInput(f"written out it is larger than {MAX_INPUT_BYTES} bytes", at=at)
+    return values
 
 
 async def _claim(start: Start, person: Person, values: dict[str, Json], world: World) -> bool:

@@ -40,6 +40,8 @@ class AdmitInput(Recorded):
     continued: bool
     snapshot: ArtifactRef | None = None
     """Where the continued run's state is, when it was too large for the argument."""
+    refused: str | None = None
+    """Why the argument cannot be read; then nothing else of it counts."""
 
 
 class Admission(Recorded):
@@ -70,7 +72,7 @@ class Ask(Recorded):
     activity_id: str | None = None
     error: CallError | None = None
     round: int = 1
-    """Of a blocked node: how many times this visit has blocked, so that one `retry` answers one block."""
+    """Of a blocked node: one more than the retries of this visit so far; that retry, and no earlier one, answers it."""
 
 
 class LoadInput(Recorded):

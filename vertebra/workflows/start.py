@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
 
 from vertebra.schemas.call import ArtifactRef
 from vertebra.schemas.canonical import Json
@@ -19,7 +18,7 @@ MAX_START_BYTES = 1024 * 1024
 def read_start(args: Sequence[RawValue]) -> tuple[AdmitInput, Json]:
     """The start as `admit` is asked about it, and the snapshot of a continued run.
 
-    Raises ApplicationError (BadStart, non-retryable): any other error here would hang the run for ever.
+    Raises nothing, since that could hang the run for ever: what cannot be read is `refused`, by `admit` and on record.
     """
     info = workflow.info()
     try:
@@ -27,30 +26,32 @@ def read_start(args: Sequence[RawValue]) -> tuple[AdmitInput, Json]:
         value: object = json.loads(text)
     except Exception as error:
         # every decoding error, known or not, must refuse the start: the argument is anybody's
-        raise refusal(f"cannot read the argument of {info.workflow_type!r}: {type(error).__name__}") from None
+        return _start("", refused=f"cannot read the argument of {info.workflow_type!r}: {type(error).__name__}"), None
     marked = isinstance(value, dict) and value.get("vertebra") == 1
     snapshot: Json = None
     if marked and isinstance(value, dict) and value.get("snapshot") is not None:
         if info.continued_run_id is None:
-            raise refusal("a snapshot is only taken from an execution that this one continues")
+            return _start("", refused="a snapshot is only taken from an execution that this one continues"), None
         snapshot = value.pop("snapshot")
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value)
     kept = snapshot.get("artifact") if isinstance(snapshot, dict) else None
-    given = AdmitInput(
+    return _start(text, marked=marked, kept=None if kept is None else ArtifactRef.model_validate(kept)), snapshot
+
+
+def _start(
+    text: str, *, marked: bool = False, kept: ArtifactRef | None = None, refused: str | None = None
+) -> AdmitInput:
+    info = workflow.info()
+    return AdmitInput(
         graph=info.workflow_type,
         text=text,
         marked=marked,
         chain=info.first_execution_run_id,
         execution=info.run_id,
         continued=info.continued_run_id is not None,
-        snapshot=None if kept is None else ArtifactRef.model_validate(kept),
+        snapshot=kept,
+        refused=refused,
     )
-    return given, snapshot
-
-
-def refusal(message: str) -> ApplicationError:
-    """A refused start: the execution fails at once."""
-    return ApplicationError(message, type="BadStart", non_retryable=True)
 
 
 def _text(args: Sequence[RawValue]) -> str:
