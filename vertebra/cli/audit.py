@@ -26,11 +26,11 @@ from vertebra.client.commands import run_row
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadInput, NotFound, SettingsError
 from vertebra.schemas.ids import DEFAULT_TENANT, RunId
-from vertebra.settings import STATE_FOLDER
+from vertebra.settings import STATE_FOLDER, Role
 
 app = typer.Typer(no_args_is_help=True, help="Trace, verify and export the audit.")
 _HEADS = "audit-heads.jsonl"
-_READER = "vertebra_reader"
+_READER: Role = "vertebra_reader"
 
 
 @app.command(epilog="Example: vertebra audit trace customer-support-01J..")

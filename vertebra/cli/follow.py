@@ -157,5 +157,5 @@ def hints(follower: Follower) -> list[str]:
         found += [f"vertebra approvals show {id_}" for id_ in row["approvals"]]
         found += [f"vertebra retry {run} {node}   (or skip, override, abort)" for node in row["blocked"]]
         if row["state"] == "over_budget":
-            found.append(f"vertebra budgets top-up {run} --usd 1 --tokens 10000")
+            found.append(f"vertebra budgets top-up {run} --usd 1 --tokens 100000")
     return found

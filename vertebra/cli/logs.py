@@ -12,6 +12,11 @@ import structlog
 _LEVELS = logging.getLevelNamesMapping()
 _SECRET = ("password", "secret", "token", "authorization", "api_key", "dsn")
 _HIDDEN = "[hidden]"
+# without locals: they hold requests, replies and keys
+_FRAMES = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=10)
+)
+_TEMPORAL = ("temporal_activity", "temporal_workflow")
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
@@ -22,7 +27,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        _FRAMES,
+        _placed,
         _without_secrets,
     ]
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -44,6 +50,19 @@ def configure(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _placed(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say in our words which run and node a record of Temporal's library is about, instead of its long details."""
+    for name in _TEMPORAL:
+        about = event.pop(name, None)
+        if isinstance(about, dict):
+            event.setdefault("run", about.get("workflow_id"))
+            event.setdefault("graph", about.get("workflow_type"))
+            if activity := about.get("activity_id"):
+                event.update(activity=activity, node=activity.rpartition("#")[0])
+            event["event"] = str(event.get("event", "")).partition(" ({")[0]
+    return event
 
 
 def _without_secrets(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

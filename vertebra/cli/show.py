@@ -119,7 +119,7 @@ def _remedy(run: str, wait: Row) -> str:
         case "approval":
             return f"vertebra approvals show {wait['ref']}"
         case "top_up":
-            return f"vertebra budgets top-up {run} --usd 1 --tokens 10000"
+            return f"vertebra budgets top-up {run} --usd 1 --tokens 100000"
         case "renewal":
             return f"vertebra contexts renew {run} --for 8h"
     return f"vertebra retry {run} {wait['node']}   (or skip, override, abort)"
