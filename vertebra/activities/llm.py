@@ -32,8 +32,6 @@ from vertebra.schemas.llm import (
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.strict_json import check_value
 
-TIMEOUT_MARGIN_S = 5
-"""How much sooner the vendor's client gives up than the activity."""
 _NOT_SENT = ("rate_limited", "overloaded", "server", "bad_key", "bad_request", "context_too_long")
 """Failures after which the vendor charges nothing."""
 _TOOL_CALLS: TypeAdapter[tuple[ToolCall, ...]] = TypeAdapter(tuple[ToolCall, ...])
@@ -69,8 +67,7 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
     try:
         provider = world.providers.get(request.provider)
         key = None if provider.secret is None else world.secret(provider.secret)
-        timeout_s = max(1.0, caller.timeout_s - TIMEOUT_MARGIN_S)
-        reply = await provider.complete(request, place, timeout_s=timeout_s, key=key)
+        reply = await provider.complete(request, place, timeout_s=float(caller.timeout_s), key=key)
     except ProviderFailure as failure:
         return _failed(failure, node, caller, _since(began))
     return await _read(reply, request, graph, node, caller, world, _since(began))
@@ -209,7 +206,7 @@ def _replaced(
 
 def _failed(failure: ProviderFailure, node: Node, caller: Caller, duration_ms: int) -> Performed:
     """A refused or lost request. What the vendor may have charged for stays held."""
-    used_up = failure.counts and caller.attempt >= node.retry.max_attempts
+    used_up = failure.counts and caller.counted + 1 >= node.retry.max_attempts
     return Performed(
         status="again" if failure.retryable and not used_up else "failed",
         books="released" if failure.kind in _NOT_SENT else "unknown",

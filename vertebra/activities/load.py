@@ -28,6 +28,7 @@ from vertebra.schemas.signed import Statement
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, transaction
 
+UNKNOWN = "UnknownOutcome"
 OPERATORS = ("operator", "admin")
 ANSWERED = {"approve": "approved", "edit": "edited", "deny": "denied"}
 APPLIED = ("top_up", "renew", "retry")
@@ -49,7 +50,7 @@ async def load(given: LoadInput, run: str, world: World) -> Loaded:
     """Write down what waits, apply what was signed, and answer. Raises NotFound, StoreError."""
     async with transaction(world.pool) as opened:
         rows = await opened.trip(_reads(given, run))
-        heads, pinned, approvals, decisions, commands, people, lives, pending = rows
+        heads, pinned, approvals, decisions, commands, people, lives, pending, answered = rows
         if not heads:
             raise NotFound(f"no run {run!r} was admitted")
         known = people_of(people)
@@ -58,10 +59,13 @@ async def load(given: LoadInput, run: str, world: World) -> Loaded:
         _apply(valid, given.asks, found, world)
         for ask in given.asks:
             _answer(ask, approvals, decisions, valid, lives, known, found, world)
+        _arrived(given, answered, found)
         graph = await world.graph(pinned[0]["graph_digest"])
         envelopes, told = entries.notes(given.notes, heads[0], graph, world.now())
         told += found.told
-        looked = Query("done_wake", named("steps", "done_wake"), {"run": run, "refs": _refs(decisions, commands)})
+        looked = Query(
+            "done_wake", named("steps", "done_wake"), {"run": run, "refs": _refs(decisions, commands, answered)}
+        )
         writes = [*envelopes, *found.writes, *_waits(given, found), looked]
         await opened.commit([*writes, *entries.append(heads[0], told, world)])
     return _loaded(found, pending)
@@ -79,6 +83,7 @@ def _reads(given: LoadInput, run: str) -> list[Query]:
         Query("signers", named("steps", "signers"), of_run),
         Query("context_lives", named("steps", "context_lives"), of_run),
         Query("open_approvals", named("steps", "open_approvals"), of_run),
+        Query("answered_calls", named("steps", "answered_calls"), {"run": run, "activity_ids": _doubtful(given)}),
     ]
 
 
@@ -348,9 +353,24 @@ def _waits(given: LoadInput, found: Found) -> list[Query]:
     return queries
 
 
-def _refs(decisions: Sequence[Row], commands: Sequence[Row]) -> list[str]:
+def _doubtful(given: LoadInput) -> list[str]:
+    """The calls whose outcome was unknown when their node blocked."""
+    return [ask.activity_id for ask in given.asks if ask.activity_id and ask.error and ask.error.type == UNKNOWN]
+
+
+def _arrived(given: LoadInput, answered: Sequence[Row], found: Found) -> None:
+    """A late outcome answers by itself: the call is sent again, and the journal tells what it did."""
+    told = {answer.ref for answer in found.answers}
+    arrived = {row["activity_id"] for row in answered}
+    for ask in given.asks:
+        if ask.activity_id in arrived and ask.ref not in told:
+            found.answers.append(Answer(ref=ask.ref, verb="retry", by="gate", reason="the outcome came late"))
+
+
+def _refs(decisions: Sequence[Row], commands: Sequence[Row], answered: Sequence[Row]) -> list[str]:
     """The outbox's names of what this look has seen; what was signed meanwhile wakes the run again."""
-    return [f"decision/{row['nonce']}" for row in decisions] + [f"command/{row['id']}" for row in commands]
+    calls = [f"call/{row['id']}" for row in answered]
+    return [f"decision/{row['nonce']}" for row in decisions] + [f"command/{row['id']}" for row in commands] + calls
 
 
 def _loaded(found: Found, pending: Sequence[Row]) -> Loaded:

@@ -21,6 +21,8 @@ class Caller:
     turn: int
     call_id: str
     attempt: int
+    counted: int
+    """Earlier attempts that count against `max_attempts`."""
     timeout_s: int
 
 

@@ -102,7 +102,7 @@ def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, du
         )
     if not isinstance(error, _FINAL) and not repeatable:
         return Performed(status="lost", books="unknown", error=told, duration_ms=duration_ms)
-    again = not isinstance(error, _FINAL) and caller.attempt < node.retry.max_attempts
+    again = not isinstance(error, _FINAL) and caller.counted + 1 < node.retry.max_attempts
     return Performed(
         status="again" if again else "failed", books="released", error=told, counts=True, duration_ms=duration_ms
     )

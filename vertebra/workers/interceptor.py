@@ -23,7 +23,7 @@ from vertebra.store.queries import named
 from vertebra.store.transaction import Query, once
 from vertebra.workers import errors
 from vertebra.workers.gate.element import GateCall
-from vertebra.workers.gate.passage import Stopped, cross
+from vertebra.workers.gate.passage import Attempt, Stopped, cross
 
 CONTEXT_HEADER = "vertebra-context"
 UNGATED = ("admit", "decide", "open_approval", "load", "keep", "close")
@@ -66,7 +66,7 @@ class _GateInbound(ActivityInboundInterceptor):
         assert isinstance(given, CallInput)
         call = await self._call(kind, given, _context(input))
 
-        async def perform(attempt: int) -> Performed:
+        async def perform(attempt: Attempt) -> Performed:
             ALLOWED.set(Allowed(call.prepared, call.graph, call.node, _caller(call, attempt)))
             performed = await self.next.execute_activity(input)
             assert isinstance(performed, Performed)
@@ -142,7 +142,7 @@ def _place(activity_id: str) -> tuple[str, int]:
         ) from None
 
 
-def _caller(call: GateCall, attempt: int) -> Caller:
+def _caller(call: GateCall, attempt: Attempt) -> Caller:
     return Caller(
         run=call.run,
         tenant=call.tenant,
@@ -150,7 +150,8 @@ def _caller(call: GateCall, attempt: int) -> Caller:
         visit=call.given.visit,
         turn=call.given.turn or 1,
         call_id=call.id,
-        attempt=attempt,
+        attempt=attempt.n,
+        counted=attempt.counted,
         timeout_s=call.node.timeout_s,
     )
 

@@ -28,6 +28,8 @@ EFFECTS = "vertebra-effects"
 """The queue of gated activities."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 LOCAL_TIMEOUT = timedelta(seconds=2)
+MARGIN_S = 5
+"""How much longer an attempt may take than the call in it: the gate's own transactions, and a margin."""
 LOCAL_WAIT_S, LOCAL_WAIT_MAX_S = 5, 300
 RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=2), backoff_coefficient=2, maximum_interval=timedelta(seconds=60)
@@ -47,7 +49,7 @@ def schedule(call: commands.Call, given: CallInput) -> workflow.ActivityHandle[C
         activity_id=call.activity_id,
         task_queue=EFFECTS,
         summary=call.summary,
-        start_to_close_timeout=timedelta(seconds=call.timeout_s),
+        start_to_close_timeout=timedelta(seconds=call.timeout_s + MARGIN_S),
         schedule_to_close_timeout=timedelta(seconds=call.deadline_s),
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=RETRY,

@@ -64,7 +64,12 @@ update approvals set used_by = %(call)s where id = %(id)s and (used_by is null o
 -- name: end_call
 -- The first outcome that is journalled is the call's.
 update calls set status = %(status)s, result = %(result)s, error = %(error)s, ended_at = now()
-where id = %(id)s and status = 'intended';
+where id = %(id)s and status in ('intended', 'unknown', 'open');
+
+-- name: wake
+-- The run waits for a person about a call whose outcome has come after all: have it look.
+insert into outbox (tenant, kind, run, ref) values (%(tenant)s, 'wake', %(run)s, %(ref)s)
+on conflict (kind, run, ref) do update set done_at = null, due_at = now();
 
 -- name: mark_unknown
 -- Nobody knows what became of this call.

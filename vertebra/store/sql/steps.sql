@@ -134,3 +134,7 @@ where id = %(run)s and ended_at is null;
 -- name: withdraw_approvals
 -- Nobody needs to decide for a run that has ended.
 update approvals set state = 'withdrawn' where run = %(run)s and state = 'pending';
+
+-- name: answered_calls
+-- Calls of unknown outcome whose outcome has come after all.
+select id, activity_id from calls where run = %(run)s and activity_id = any(%(activity_ids)s) and status in ('done', 'failed');

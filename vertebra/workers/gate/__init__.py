@@ -14,4 +14,4 @@ ELEMENTS: tuple[Element, ...] = (
     budget.ELEMENT,
     audit.ELEMENT,
 )
-"""Budget reads last of all, since its reservation locks the run's row; audit only writes."""
+"""The order of judging. Budget is read first of all, since its reservation locks the run's row; audit only writes."""

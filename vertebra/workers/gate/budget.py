@@ -14,7 +14,7 @@ from vertebra.workers.gate.element import Denied, Element, GateCall, Held, Seen,
 
 
 def reads(call: GateCall) -> Sequence[Query]:
-    """The reservation itself; it must be the last query of the first trip."""
+    """The reservation itself, the first query of the first trip."""
     bound = MicroUSD(call.prepared.bound_microusd)
     return (reserve_query(RunId(call.run), bound, call.prepared.bound_tokens),)
 

@@ -118,8 +118,8 @@ class Settled:
 
     @property
     def late(self) -> bool:
-        """Another attempt's outcome is already the call's."""
-        return bool(self.own["status"] != "intended")
+        """Another attempt's outcome is already the call's. One that nobody knew answers by itself, late as it is."""
+        return self.own["status"] in ("done", "failed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def judge(call: GateCall, seen: Seen, world: World) -> Verdict:
             return Denied("journal", unknown(call))
         case "intended" if call.prepared.effect not in REPEATABLE:
             return Denied("journal", unknown(call), writes=(_mark_unknown(call),))
-    return _used_up(call, mine, seen)
+    return _used_up(call, seen)
 
 
 def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
@@ -87,7 +87,7 @@ def after(call: GateCall, settled: Settled, world: World) -> Sequence[Query]:
     }
     end = Query("end_call", named("gate", "end_call"), row)
     values = [put_query(call.tenant, data) for data in performed.artifacts]
-    return *values, end, *_envelope(call, performed)
+    return *values, end, *_envelope(call, performed), *_wake(call, settled)
 
 
 def unknown(call: GateCall) -> CallError:
@@ -100,6 +100,11 @@ def unknown(call: GateCall) -> CallError:
         visit=call.given.visit,
         do="find out; then `vertebra override` if it happened, `vertebra retry` if it did not",
     )
+
+
+def counted(call: GateCall, seen: Seen) -> list[Row]:
+    """Attempts that ended in a counting error since the call was last opened."""
+    return [row for row in _since_opened(call, seen) if row["counts"]]
 
 
 def denied(call: GateCall, answer: CallResult) -> Query:
@@ -139,14 +144,19 @@ def _other_digest(call: GateCall, rows: list[Row]) -> Verdict:
     return None
 
 
-def _used_up(call: GateCall, mine: Row, seen: Seen) -> Verdict:
-    attempts = [row for row in seen.of("journal", 1) if row["opened_by"] == mine["opened_by"]]
-    counted = [row for row in attempts if row["counts"]]
+def _since_opened(call: GateCall, seen: Seen) -> list[Row]:
+    mine = next((row for row in seen.of("journal") if row["id"] == call.id), None)
+    return [row for row in seen.of("journal", 1) if mine is not None and row["opened_by"] == mine["opened_by"]]
+
+
+def _used_up(call: GateCall, seen: Seen) -> Verdict:
+    attempts = _since_opened(call, seen)
+    failures = counted(call, seen)
     lost = [row for row in attempts if row["state"] in ("held", "unknown") and not row["counts"]]
     first = min((row["started_at"] for row in attempts), default=seen.now)
-    if len(counted) >= call.node.retry.max_attempts:
+    if len(failures) >= call.node.retry.max_attempts:
         return _fail(
-            call, "AttemptsUsedUp", f"{len(counted)} attempts failed, the last as {counted[-1]['class']}", counted
+            call, "AttemptsUsedUp", f"{len(failures)} attempts failed, the last as {failures[-1]['class']}", counted
         )
     if len(lost) >= MAX_LOST:
         return _fail(call, "WorkersLost", f"{len(lost)} attempts were lost with their workers", lost)
@@ -155,6 +165,13 @@ def _used_up(call: GateCall, mine: Row, seen: Seen) -> Verdict:
             call, "DeadlineExceeded", f"the call was first tried more than {call.node.deadline_s} s ago", attempts
         )
     return None
+
+
+def _wake(call: GateCall, settled: Settled) -> tuple[Query, ...]:
+    if settled.own["status"] != "unknown":
+        return ()
+    row = {"tenant": call.tenant, "run": call.run, "ref": f"call/{call.id}"}
+    return (Query("wake", named("gate", "wake"), row),)
 
 
 def _envelope(call: GateCall, performed: Performed) -> tuple[Query, ...]:

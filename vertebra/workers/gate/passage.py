@@ -16,13 +16,27 @@ from vertebra.schemas.errors import StoreError
 from vertebra.schemas.ids import CallId, RunId
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, transaction
-from vertebra.workers.gate import ELEMENTS, audit, guardrail, journal
+from vertebra.workers.gate import ELEMENTS, audit, budget, guardrail, journal
 from vertebra.workers.gate.element import Answer, Denied, GateCall, Held, Question, Seen, Settled, Verdict
 
 STORE_WAIT_S, STORE_WAIT_MAX_S = 0.5, 10.0
 
-Perform = Callable[[int], Awaitable[Performed]]
-"""Makes the call; the argument is the number of the attempt."""
+LOCK_FIRST = tuple(sorted(ELEMENTS, key=lambda element: element is not budget.ELEMENT))
+"""The order of reading. The reservation locks the run's row, so what is read after it is what every earlier attempt
+has committed. Read before it, a journal misses the outcome that is just being written, and the call is made twice."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """The attempt that the gate has let through."""
+
+    n: int
+    counted: int
+    """Earlier attempts that ended in a counting error since the call was opened."""
+
+
+Perform = Callable[[Attempt], Awaitable[Performed]]
+"""Makes the call, once."""
 
 
 class Stopped(Exception):
@@ -44,21 +58,20 @@ async def cross(call: GateCall, world: World, perform: Perform) -> CallResult:
     except asyncio.CancelledError:
         # the call was in flight: what it did is unknown, and its money stays held
         with contextlib.suppress(Stopped):
-            await asyncio.shield(_after(call, allowed, _cancelled(call), world))
+            await asyncio.shield(_after(call, allowed.n, _cancelled(call), world))
         raise
-    return await _after(call, allowed, performed, world)
+    return await _after(call, allowed.n, performed, world)
 
 
-async def _before(call: GateCall, world: World) -> int | CallResult:
-    """The number of the attempt that may be made, or the journal's answer."""
+async def _before(call: GateCall, world: World) -> Attempt | CallResult:
+    """The attempt that may be made, or the journal's answer."""
     async with transaction(world.pool) as opened:
-        seen = await _look(
-            call, world, await opened.trip([query for element in ELEMENTS for query in element.reads(call)])
-        )
+        reads = [query for element in LOCK_FIRST for query in element.reads(call)]
+        seen = await _look(call, world, await opened.trip(reads))
         verdict = _judge(call, seen, world)
         if verdict is None:
             await opened.commit([query for element in ELEMENTS for query in element.writes(call, seen, world)])
-            return seen.attempt
+            return Attempt(seen.attempt, len(journal.counted(call, seen)))
     if isinstance(verdict, Answer):
         return verdict.result
     return await _refuse(call, verdict, world)
@@ -67,7 +80,7 @@ async def _before(call: GateCall, world: World) -> int | CallResult:
 async def _look(call: GateCall, world: World, brought: list[list[Row]]) -> Seen:
     seen = Seen()
     rest = iter(brought)
-    for element in ELEMENTS:
+    for element in LOCK_FIRST:
         seen.rows[element.name] = [next(rest) for _ in element.reads(call)]
     if seen.of("context"):
         await _evaluate([question for element in ELEMENTS for question in element.asks(call, seen)], seen, world)
