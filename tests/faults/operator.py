@@ -1,0 +1,80 @@
+"""The person of the fault tests: approves, tops up and unblocks whatever waits, until every run has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from tests.faults.plant import Plant, patiently
+from vertebra.client import approvals, commands
+from vertebra.client.signing import Signer
+from vertebra.schemas.errors import VertebraError
+from vertebra.store.pool import connect
+from vertebra.store.transaction import Row
+
+LOOK_S = 0.3
+
+
+@dataclass
+class Operator:
+    """Acts through the rows alone, as the CLI does, and leaves every wake to the outbox."""
+
+    plant: Plant
+    runs: Sequence[str]
+    did: Counter[str] = field(default_factory=Counter)
+    """What was said how often."""
+    _seen: set[tuple[str, str, int]] = field(default_factory=set)
+
+    async def until_all_ended(self, timeout_s: float) -> list[Row]:
+        """The rows of the runs. Raises TimeoutError with what is left."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            rows = await self.plant.sql("select * from runs where id = any(%(runs)s)", runs=list(self.runs))
+            left = [row for row in rows if row["ended_at"] is None]
+            if len(rows) == len(self.runs) and not left:
+                return rows
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(rows)} of {len(self.runs)} started, not ended: {[dict(row) for row in left]}")
+            await self.act()
+            await asyncio.sleep(LOOK_S)
+
+    async def act(self) -> None:
+        """Answer everything that waits now, once each."""
+        waits = await self.plant.sql(
+            "select w.*, (select count(*) from commands c where (c.run, c.node, c.visit) = (w.run, w.node, w.visit))"
+            " as told from waits w where w.run = any(%(runs)s) order by w.run, w.ref",
+            runs=list(self.runs),
+        )
+        for wait in waits:
+            key = (wait["run"], wait["ref"], wait["told"] if wait["kind"] == "blocked" else 0)
+            if key not in self._seen and await patiently(partial(self._answer, wait)):
+                self._seen.add(key)
+
+    async def _answer(self, wait: Row) -> bool:
+        """False if it was too early or too late; the next look shows what is true then."""
+        signer = Signer("ada", self.plant.stage.keys["ada"])
+        connection = await patiently(lambda: connect(self.plant.migrated.dsn("vertebra_api")))
+        async with connection:
+            try:
+                if wait["kind"] == "approval":
+                    found = await approvals.approval(connection, wait["ref"])
+                    await approvals.decide(connection, signer, found, approvals.Verdict("approve", found.asked.digest))
+                else:
+                    await commands.command(connection, signer, wait["run"], [_order(wait)])
+            except VertebraError as error:
+                if "Postgres" in str(error):
+                    raise
+                self.did[f"refused: {type(error).__name__}"] += 1
+                return False
+        self.did[wait["kind"]] += 1
+        return True
+
+
+def _order(wait: Row) -> commands.Order:
+    if wait["kind"] == "top_up":
+        return commands.Order("top_up", arguments={"microusd": 0, "tokens": 40_000})
+    return commands.Order("retry", wait["node"], wait["visit"])

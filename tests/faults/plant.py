@@ -1,0 +1,106 @@
+"""Servers and worker processes of the fault tests' own, so that they may be killed without hurting other tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString, TypeVar
+
+import yaml
+
+from tests.stage import AUDIT_SECRET, SEAL_SECRET, TEMPLATE, Stage
+from tests.stores import Migrated
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import StoreError
+from vertebra.services.options import ServiceOptions
+from vertebra.services.process import ChildSpec
+from vertebra.services.supervisor import Supervisor
+from vertebra.store.transaction import Row
+
+REPOSITORY = Path(__file__).parent.parent.parent
+OUTAGE_S = 60.0
+"""How long a test waits for a server that it has killed."""
+T = TypeVar("T")
+
+
+@dataclass
+class Plant:
+    """Everything that may be killed, and a stage beside it that looks at what is left."""
+
+    supervisor: Supervisor
+    migrated: Migrated
+    stage: Stage
+    folder: Path
+
+    def project(self, replies: Mapping[str, Json]) -> Path:
+        """A project folder for worker processes: the template with these replies and the stage's keys."""
+        place = self.folder / "project"
+        if not place.exists():
+            shutil.copytree(TEMPLATE, place)
+            keys = place / ".vertebra/keys"
+            keys.mkdir(parents=True, mode=0o700)
+            for name, secret in (("audit.key", AUDIT_SECRET), ("seal.key", SEAL_SECRET)):
+                with os.fdopen(os.open(keys / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                    file.write(secret.hex() + "\n")
+        for node, entries in replies.items():
+            (place / f"replies/{node}.yaml").write_text(yaml.safe_dump(entries, allow_unicode=True))
+        return place
+
+    @asynccontextmanager
+    async def worker(self, project: Path, name: str = "worker") -> AsyncIterator[str]:
+        """One worker process, started again when it is killed, for the length of the block."""
+        env = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(REPOSITORY),
+            "VERTEBRA_GATE_DSN": self.migrated.dsn("vertebra_gate"),
+            "VERTEBRA_TEMPORAL_ADDRESS": self.supervisor.services.temporal_address,
+            "VERTEBRA_MAILDIR": str(self.stage.world.maildir),
+            "VERTEBRA_SALES": str(self.stage.sales),
+        }
+        argv = (sys.executable, "-m", "tests.faults.run_worker", str(project))
+        await self.supervisor.add(ChildSpec(name, argv, env, cwd=REPOSITORY))
+        try:
+            yield name
+        finally:
+            await self.supervisor.remove(name)
+
+    @asynccontextmanager
+    async def outage(self, name: str) -> AsyncIterator[None]:
+        """A server that is gone for the length of the block, and back with the same data and port after it."""
+        spec = self.supervisor.child(name).spec
+        self.supervisor.kill(name)
+        await self.supervisor.remove(name)
+        try:
+            yield
+        finally:
+            await self.supervisor.add(spec)
+
+    async def sql(self, text: LiteralString, **params: object) -> list[Row]:
+        """As the stage's, patient while Postgres is away."""
+        return await patiently(lambda: self.stage.sql(text, **params))
+
+
+async def patiently(act: Callable[[], Awaitable[T]]) -> T:
+    """Try until the servers are back."""
+    deadline = time.monotonic() + OUTAGE_S
+    while True:
+        try:
+            return await act()
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.2)
+
+
+def options() -> ServiceOptions:
+    """As the session's own, without a Web UI."""
+    given = ServiceOptions.from_environ(os.environ)
+    return ServiceOptions(**{**vars(given), "web_ui": False})
