@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -29,6 +30,16 @@ CONTEXT_HEADER = "vertebra-context"
 UNGATED = ("admit", "decide", "open_approval", "load", "keep", "close")
 """The recorded steps of the shell: they write rows of the run, and have no effect on anything else."""
 HEARTBEAT_S = 3.0
+MAX_PINS = 10_000
+"""Runs whose pins one worker remembers."""
+
+
+class Pins(NamedTuple):
+    """What of a run never changes."""
+
+    tenant: str
+    graph_digest: str
+    correlation_id: str
 
 
 class Gate(Interceptor):
@@ -36,16 +47,18 @@ class Gate(Interceptor):
 
     def __init__(self, world: World) -> None:
         self._world = world
+        # here and not below: the library makes an inbound interceptor for every task
+        self._pins: dict[str, Pins] = {}
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _GateInbound(next, self._world)
+        return _GateInbound(next, self._world, self._pins)
 
 
 class _GateInbound(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, world: World) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, world: World, pins: dict[str, Pins]) -> None:
         super().__init__(next)
         self._world = world
-        self._pins: dict[str, tuple[str, str, str]] = {}
+        self._pins = pins
 
     async def execute_activity(self, input: ExecuteActivityInput) -> object:
         kind = activity.info().activity_type
@@ -111,15 +124,14 @@ class _GateInbound(ActivityInboundInterceptor):
             refused=refused,
         )
 
-    async def _pinned(self, run: str) -> tuple[str, str, str]:
-        """Tenant, graph and correlation id of a run, which never change."""
+    async def _pinned(self, run: str) -> Pins:
         if run not in self._pins:
             [rows] = await once(self._world.pool, [Query("run_pins", named("gate", "run_pins"), {"run": run})])
             if not rows:
                 raise ApplicationError(f"no run {run!r} was admitted", type="NotAdmitted", non_retryable=True)
-            if len(self._pins) > 10_000:
+            if len(self._pins) > MAX_PINS:
                 self._pins.clear()
-            self._pins[run] = (rows[0]["tenant"], rows[0]["graph_digest"], rows[0]["correlation_id"])
+            self._pins[run] = Pins(rows[0]["tenant"], rows[0]["graph_digest"], rows[0]["correlation_id"])
         return self._pins[run]
 
 
