@@ -155,9 +155,8 @@ def _used_up(call: GateCall, seen: Seen) -> Verdict:
     lost = [row for row in attempts if row["state"] in ("held", "unknown") and not row["counts"]]
     first = min((row["started_at"] for row in attempts), default=seen.now)
     if len(failures) >= call.node.retry.max_attempts:
-        return _fail(
-            call, "AttemptsUsedUp", f"{len(failures)} attempts failed, the last as {failures[-1]['class']}", counted
-        )
+        why = f"{len(failures)} attempts failed, the last as {failures[-1]['class']}"
+        return _fail(call, "AttemptsUsedUp", why, failures)
     if len(lost) >= MAX_LOST:
         return _fail(call, "WorkersLost", f"{len(lost)} attempts were lost with their workers", lost)
     if seen.now - first > timedelta(seconds=call.node.deadline_s):
