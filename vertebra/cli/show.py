@@ -59,9 +59,13 @@ async def show_run(desk: Desk, run: str) -> None:
 
 
 def path_of(found: Iterable[Envelope]) -> str:
-    """The tasks of a run in the order of finishing, a repeated node with its visit."""
-    tasks = [envelope for envelope in found if envelope.kind == "task"]
-    return " -> ".join(f"{one.node}#{one.visit}" if one.visit > 1 else one.node for one in tasks)
+    """The tasks of a run in the order of finishing, a repeated node with its visit, and how it ended if not well."""
+    return " -> ".join(_step(envelope) for envelope in found if envelope.kind == "task")
+
+
+def _step(task: Envelope) -> str:
+    name = f"{task.node}#{task.visit}" if task.visit > 1 else task.node
+    return name if task.status == "succeeded" else f"{name} ({task.status})"
 
 
 def _parts(desk: Desk, found: Picture) -> list[str]:

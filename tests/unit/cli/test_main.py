@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vertebra.cli.main import WORDS, main
+
+
+@pytest.fixture
+def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A project made by `vertebra init`."""
+    folder = tmp_path / "shop"
+    assert 0 == call("init", str(folder))
+    capsys.readouterr()
+    return folder
+
+
+def call(*args: str) -> int:
+    """The exit code of a command line."""
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("word", sorted(WORDS))
+def test_every_command_has_help_with_an_example(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` of each command, and of each verb of a noun, ends with an example."""
+    module, attribute = WORDS[word].place.split(":")
+    app = getattr(importlib.import_module(f"vertebra.cli.{module}"), attribute)
+    verbs = [(found.name or found.callback.__name__,) for found in app.registered_commands]
+    for verb in verbs if len(verbs) > 1 else [()]:
+        assert 0 == call(word, *verb, "--help")
+        said = capsys.readouterr().out
+        assert "Example" in said, (word, verb)
+        assert "--json" in said or word == "worker", (word, verb)
+
+
+def test_help_imports_none_of_the_heavy_parts() -> None:
+    """Help and completion load no database, no Temporal and no settings."""
+    code = (
+        "import sys, vertebra.cli.main; print([n for n in ('temporalio', 'psycopg', 'pydantic') if n in sys.modules])"
+    )
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[]" == found.stdout.strip()
+
+
+def test_a_new_project_passes_its_own_check(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`init`, then `check --json`, without any service."""
+    assert 0 == call("--project", str(project), "check", "--json")
+
+    [found] = json.loads(capsys.readouterr().out)
+
+    assert (True, "customer-support", []) == (found["ok"], found["graph"], found["complaints"])
+
+
+def test_no_file_is_overwritten(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder with something in it is refused, and stays as it is."""
+    before = sorted(project.rglob("*"))
+
+    assert 1 == call("init", str(project))
+
+    assert "not empty" in capsys.readouterr().err
+    assert before == sorted(project.rglob("*"))
+
+
+def test_all_mistakes_of_a_graph_are_told_with_their_lines(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A check that fails ends with 1, one complaint for each mistake."""
+    file = project / "graphs" / "customer-support.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(
+        text.replace("prompt: draft@1", "prompt: daft@1").replace("- send -> end", "- sned -> end"), encoding="utf-8"
+    )
+
+    assert 1 == call("--project", str(project), "check", "--json")
+
+    [found] = json.loads(capsys.readouterr().out)
+    assert len(found["complaints"]) >= 2
+    assert all(one["at"].startswith("graphs/customer-support.yaml:") for one in found["complaints"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("nonsense",), 2, "No such command"),
+        (("check", "custmer-support"), 2, "did you mean 'customer-support'"),
+        (("runs", "list"), 2, "vertebra dev"),
+        (("approve", "ABC"), 2, "no key of"),
+        (("budgets", "top-up", "r"), 2, "nothing to add"),
+        (("budgets", "top-up", "r", "--usd", "free"), 2, "no amount of dollars"),
+        (("contexts", "renew", "r", "--for", "long"), 2, "no length of time"),
+        (("init", "x", "--template", "custmer-support"), 2, "did you mean"),
+        (("audit", "verify", "--file", "/nowhere"), 2, "no such file"),
+        (("worker",), 2, "VERTEBRA_TEMPORAL_ADDRESS"),
+    ],
+)
+def test_an_error_is_one_message_and_a_code(
+    project: Path, words: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Nothing on standard output, what and what to do on standard error, never a traceback."""
+    if words == ("worker",):
+        monkeypatch.setenv("VERTEBRA_TEMPORAL_ADDRESS", "127.0.0.1:1")
+        code = 4
+    found = call("--project", str(project), *words)
+
+    told = capsys.readouterr()
+    assert (code, "") == (found, told.out)
+    assert said in " ".join(told.err.split())
+    assert "Traceback" not in told.err
+
+
+def test_outside_a_project_the_remedy_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that needs a project says how to make one."""
+    assert 2 == call("--project", str(tmp_path), "check")
+
+    assert "vertebra init" in capsys.readouterr().err
+
+
+def test_a_service_that_is_away_is_code_4(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set address where nobody listens is no mistake of who typed."""
+    monkeypatch.setenv("VERTEBRA_API_DSN", "postgresql://vertebra_api:hunter2-canary@127.0.0.1:1/x")
+
+    assert 4 == call("--project", str(project), "runs", "list")
+
+    assert "hunter2-canary" not in capsys.readouterr().err
+
+
+def test_a_mistyped_setting_stops_every_command(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The nearest name is told."""
+    (project / "vertebra.toml").write_text('nmae = "x"\n')
+
+    assert 2 == call("--project", str(project), "check")
+
+    assert "did you mean 'name'" in capsys.readouterr().err
