@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
+from temporalio.exceptions import ApplicationError
 
 _LEVELS = logging.getLevelNamesMapping()
 _SECRET = ("password", "secret", "token", "authorization", "api_key", "dsn")
@@ -41,6 +42,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
             ],
         )
     )
+    activities = logging.getLogger("temporalio.activity")
+    activities.filters[:] = [_told]
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
@@ -50,6 +53,17 @@ def configure(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _told(record: logging.LogRecord) -> bool:
+    """What the gate told Temporal is no defect: a hold is news at most, and no such failure needs a traceback."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    if isinstance(error, ApplicationError):
+        record.exc_info = None
+        record.msg = f"{error.type}: {error.message}"
+        if error.type == "Hold":
+            record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
 
 
 def _placed(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

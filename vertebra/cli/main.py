@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from vertebra.cli.endings import FAILED, code_of
+from vertebra.cli.endings import DONE, FAILED, code_of
 from vertebra.cli.options import PROJECT
 from vertebra.schemas.errors import Complaints, VertebraError
 
@@ -128,5 +129,21 @@ def _kept() -> str:
     return f"this is a defect of vertebra; the details are in {file}"
 
 
+def entry() -> NoReturn:
+    """The console script: as `main`, but without the interpreter's clean-up.
+
+    Temporal's client keeps native threads that may abort a process while the interpreter is torn down (exit code 134,
+    after all work was done); nothing of ours waits for that moment.
+    """
+    code: object = DONE
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else FAILED)
+
+
 if __name__ == "__main__":
-    main()
+    entry()
