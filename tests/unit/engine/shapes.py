@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from tests.make import agent, channel, graph, human, llm, rules, tool
-from vertebra.schemas.graph import Channel, CompiledGraph, Node, Value
+from tests.make import agent, channel, condition, graph, human, llm, rules, tool
+from vertebra.schemas.graph import END, Channel, CompiledGraph, Edge, Node, Route, Value
 
 CHANNELS: dict[str, Channel] = {
     "log": channel("list", "append"),
@@ -156,3 +156,15 @@ def graphs(draw: st.DrawFn, depth: int = 2) -> CompiledGraph:
     builder.edge(f"{last} -> end")
     outputs = {f"r_{node.id}": f"?{node.id}" for node in builder.nodes}
     return graph(builder.nodes, *builder.edges, state=CHANNELS, output={**outputs, "state": "state"})
+
+
+@st.composite
+def early_finals(draw: st.DrawFn, made: CompiledGraph) -> CompiledGraph:
+    """The graph, with a conditional way to the end beside some of its plain edges."""
+    plain = [name for name, route in sorted(made.routes.items()) if route.take == "all" and route.edges[0].to != (END,)]
+    routes = dict(made.routes)
+    for name in draw(st.lists(st.sampled_from(plain), min_size=1, max_size=2, unique=True)):
+        out = Edge(to=(END,), when=condition(f"{name}.i > 1"))
+        onward = Edge(to=made.routes[name].edges[0].to, otherwise=True)
+        routes[name] = Route(take="first", edges=(out, onward))
+    return made.model_copy(update={"routes": routes})

@@ -126,11 +126,15 @@ class Ran:
     commands: list[Command] = field(default_factory=list)
     events: list[events.Event] = field(default_factory=list)
 
+    def written(self) -> Counter[str]:
+        """The notes that were carried, without those that came back."""
+        carried = Counter(note.model_dump_json() for note in self.notes)
+        carried.subtract(note.model_dump_json() for note in self.returned)
+        return carried
+
     def facts(self) -> tuple[object, ...]:
         """What must not depend on the order of things."""
-        notes = Counter(note.model_dump_json() for note in self.notes) - Counter(
-            note.model_dump_json() for note in self.returned
-        )
+        notes = self.written()
         visits = sorted(self.state.visits.items())
         end = None if self.finish is None else (self.finish.end, json_text(self.finish.output))
         return end, sorted(self.calls), sorted(notes.items()), visits, sorted(self.state.steps.items())
@@ -192,6 +196,7 @@ class World:
         elif isinstance(command, CancelCall):
             self._cancel(command)
         elif isinstance(command, Finish):
+            assert not self.flying, "a call is in flight at the end"
             self.ran.notes.extend(command.notes)
             self.ran.finish = command
 
