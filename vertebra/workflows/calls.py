@@ -35,6 +35,7 @@ RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=2), backoff_coefficient=2, maximum_interval=timedelta(seconds=60)
 )
 """Attempts are unlimited within the deadline; the gate counts those that left it."""
+SUMMARY_CHARS = 80
 ONCE = RetryPolicy(maximum_attempts=1)
 
 Out = TypeVar("Out")
@@ -92,35 +93,35 @@ def _error(call: commands.Call, kind: str, message: str, attempts: int, advice: 
 
 async def admit(given: AdmitInput) -> Admission:
     """Let the run in. Raises ApplicationError (non-retryable) if the start is refused."""
-    return await _recorded("admit", given, Admission)
+    return await _recorded("admit", given, Admission, given.graph)
 
 
 async def decide(given: DecideInput) -> DecideOutput:
     """Evaluate conditions in the guarded child; a failed condition is an answer without a value."""
-    return await _recorded("decide", given, DecideOutput)
+    return await _recorded("decide", given, DecideOutput, f"{len(given.requests)} conditions")
 
 
 async def open_approval(given: OpenApprovalInput) -> OpenedApproval:
     """Write the approval row of a human node, or find it."""
-    return await _recorded("open_approval", given, OpenedApproval)
+    return await _recorded("open_approval", given, OpenedApproval, given.node)
 
 
 async def load(given: LoadInput) -> Loaded:
     """Write down what waits, and return the verified standing answers."""
-    return await _recorded("load", given, Loaded)
+    return await _recorded("load", given, Loaded, ", ".join(sorted({ask.node for ask in given.asks})))
 
 
 async def keep(given: KeepInput) -> ArtifactRef:
     """Store a value too large for history as an artifact."""
-    return await _recorded("keep", given, ArtifactRef)
+    return await _recorded("keep", given, ArtifactRef, f"{len(given.text)} characters")
 
 
 async def close(given: CloseInput) -> None:
     """Write the run's end."""
-    await _recorded("close", given, bool)
+    await _recorded("close", given, bool, given.end)
 
 
-async def _recorded(name: str, given: object, result: type[Out]) -> Out:
+async def _recorded(name: str, given: object, result: type[Out], summary: str) -> Out:
     """Run a recorded step as a local activity; while the store is away, wait on a durable timer and try again."""
     wait_s = LOCAL_WAIT_S
     while True:
@@ -132,6 +133,7 @@ async def _recorded(name: str, given: object, result: type[Out]) -> Out:
                 start_to_close_timeout=LOCAL_TIMEOUT,
                 schedule_to_close_timeout=LOCAL_TIMEOUT,
                 retry_policy=ONCE,
+                summary=summary[:SUMMARY_CHARS] or None,
             )
             return found
         except ActivityError as error:
