@@ -8,19 +8,33 @@ from collections.abc import Sequence
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, DefaultPayloadConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Interceptor, WorkflowRunner
+from temporalio.worker import Interceptor, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from vertebra.workers.headers import Headers
+from vertebra.workers.runner import ContextFreeRunner, is_context_free
 from vertebra.workflows.graph_run import GraphRun
 
-PASSED = ("vertebra.engine", "vertebra.policies", "vertebra.schemas")
+PASSED = (
+    *("vertebra.engine", "vertebra.policies", "vertebra.schemas"),
+    *(f"vertebra.workflows.{name}" for name in ("calls", "pending", "start", "visibility")),
+)
 """Passed through the workflow sandbox: pure by import contract, so not imported again for every run."""
+
+
+class _Plugin(SimplePlugin):
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        configured = super().configure_worker(config)
+        runner = configured.get("workflow_runner")
+        # here and not in `_runner`: whatever other plugins did to the converter is done by now
+        if type(runner) is SandboxedWorkflowRunner and is_context_free(configured["client"].data_converter):
+            configured["workflow_runner"] = ContextFreeRunner(runner.restrictions, runner.runner_class)
+        return configured
 
 
 def plugin(interceptors: Sequence[Interceptor] = ()) -> SimplePlugin:
     """What `Client.connect(plugins=[...])` needs. A user's own codec is kept."""
-    return SimplePlugin(
+    return _Plugin(
         "vertebra",
         data_converter=_converter,
         interceptors=[Headers(), *interceptors],
