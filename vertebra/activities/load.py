@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from vertebra.activities import entries
-from vertebra.activities.people import asked_of, people_of, signed_of
+from vertebra.activities.people import asked_of, check_row, people_of, signed_of
 from vertebra.activities.world import World
 from vertebra.ledger.attempts import top_up_query
 from vertebra.ledger.books import head_query
 from vertebra.policies.decision import Person, author_of, check_decision
+from vertebra.policies.signature import check_times
 from vertebra.schemas.audit import Entry
-from vertebra.schemas.canonical import digest_of
 from vertebra.schemas.errors import ApprovalClosed, BadSignature, NotFound, PermissionDenied, PolicyError
 from vertebra.schemas.ids import RunId
 from vertebra.schemas.money import MicroUSD
@@ -31,6 +31,7 @@ from vertebra.store.transaction import Query, Row, transaction
 UNKNOWN = "UnknownOutcome"
 OPERATORS = ("operator", "admin")
 ANSWERED = {"approve": "approved", "edit": "edited", "deny": "denied"}
+MAX_RENEWAL_S = 10 * 366 * 86_400
 APPLIED = ("top_up", "renew", "retry")
 """Commands that change a row when they are applied, once."""
 
@@ -110,10 +111,10 @@ def check_command(statement: Statement, person: Person, row: Row) -> None:
     signed = (statement.id, statement.run, statement.epoch, statement.node, statement.visit, statement.verb)
     if signed != (row["id"], row["run"], row["epoch"], row["node"], row["visit"], row["verb"]):
         raise BadSignature("the command was signed for something else than its row says")
-    arguments = row["arguments"]
-    digest = None if arguments is None else digest_of(bytes(arguments))
-    if not statement.arguments_digest == row["arguments_digest"] == digest:
-        raise BadSignature("the command's arguments are not those that were signed")
+    check_times(statement, row["at"])
+    check_row(statement, row)
+    if row["verb"] == "renew" and _whole(_arguments(row), "seconds") > MAX_RENEWAL_S:
+        raise PermissionDenied("a context may be renewed for ten years at most")
 
 
 def _apply(valid: Sequence[Row], asks: Sequence[Ask], found: Found, world: World) -> None:
@@ -193,7 +194,7 @@ def _decided(row: Row, decisions: Sequence[Row], people: Sequence[Person], found
     for decision in decisions:
         try:
             statement = check_decision(asked_of(row), signed_of(decision), people)
-            _same(statement, decision)
+            check_row(statement, decision)
         except PolicyError as error:
             if decision["consumed_at"] is None:
                 found.writes.append(_consumed(decision))
@@ -214,13 +215,6 @@ def _decided(row: Row, decisions: Sequence[Row], people: Sequence[Person], found
         found.answers.append(Answer(ref=row["id"], verb="expired", reason="nobody decided in time"))
     elif row["state"] == "withdrawn":
         found.answers.append(Answer(ref=row["id"], verb="expired", reason="the approval was withdrawn"))
-
-
-def _same(statement: Statement, decision: Row) -> None:
-    arguments = decision["arguments"]
-    digest = None if arguments is None else digest_of(bytes(arguments))
-    if (statement.verb, statement.arguments_digest) != (decision["verb"], digest):
-        raise BadSignature("the decision's row is not what was signed")
 
 
 def _close_approval(row: Row, decision: Row, found: Found, world: World) -> None:
@@ -348,7 +342,9 @@ def _waits(given: LoadInput, found: Found) -> list[Query]:
             "error": ask.error.model_dump_json().encode() if ask.error else None,
         }
         queries.append(Query("put_wait", named("steps", "put_wait"), row))
-    state = {"run": run["id"], "state": given.state}
+    answered = {answer.ref for answer in found.answers}
+    goes_on = bool(refs) and answered.issuperset(refs)
+    state = {"run": run["id"], "state": "running" if goes_on else given.state}
     queries.append(Query("set_state", named("steps", "set_state"), state))
     return queries
 

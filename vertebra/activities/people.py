@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vertebra.policies.decision import Asked, Person, Signed
+from vertebra.schemas.canonical import digest_of
+from vertebra.schemas.errors import BadJson, BadSignature
+from vertebra.schemas.signed import Statement
+from vertebra.schemas.strict_json import read_json
 from vertebra.store.transaction import Row
+
+COVERED = ("person", "key", "nonce", "verb", "reason", "arguments_digest")
+"""Columns that repeat what was signed, so that they can be asked for; they count only where they agree with it."""
 
 
 def person_of(row: Row) -> Person:
@@ -41,3 +48,21 @@ def asked_of(row: Row) -> Asked:
         escalate_after=row["escalate_after"],
         expires_at=row["expires_at"],
     )
+
+
+def check_row(statement: Statement, row: Row) -> None:
+    """Raise BadSignature where a decision's or command's row says something else than was signed."""
+    for name in COVERED:
+        if getattr(statement, name) != row[name]:
+            raise BadSignature(f"the row's {name} is not what was signed")
+    if row["arguments"] is None:
+        if statement.arguments_digest is not None:
+            raise BadSignature("the row has lost the arguments that were signed")
+        return
+    data = bytes(row["arguments"])
+    if digest_of(data) != statement.arguments_digest:
+        raise BadSignature("the arguments are not those that were signed")
+    try:
+        read_json(data)
+    except BadJson as problem:
+        raise BadSignature(f"the arguments cannot be read: {problem}") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from vertebra.policies.signature import verify
+from vertebra.policies.signature import check_times, verify
 from vertebra.schemas.errors import ApprovalClosed, BadSignature, PermissionDenied
 from vertebra.schemas.signed import Kind, Statement
 
@@ -74,6 +74,7 @@ def check_decision(asked: Asked, signed: Signed, people: Sequence[Person]) -> St
         raise BadSignature("the decision was signed for another approval")
     if statement.digest != asked.digest:
         raise BadSignature("the decision was signed for other arguments than were shown")
+    check_times(statement, signed.at)
     if asked.expires_at is not None and signed.at >= asked.expires_at:
         raise ApprovalClosed(f"approval {asked.id} expired before it was decided")
     check_role(asked, person, signed.at)

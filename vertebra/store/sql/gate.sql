@@ -37,10 +37,11 @@ select n, state, class, counts, opened_by, started_at from attempts where call =
 -- name: approvals
 -- What people were asked about this activity, newest round first, with what they decided.
 select a.id, a.run, a.kind, a.subject, a.round, a.digest, a.assign, a.backup, a.escalate_after, a.expires_at, a.state, a.used_by,
-    d.verb, d.arguments_digest, d.statement, d.signature, d.key, d.at as decided_at, now() as now
+    d.verb, d.arguments, d.arguments_digest, d.reason, d.person, d.key, d.nonce, d.statement, d.signature, d.at as decided_at,
+    now() as now
 from approvals a left join decisions d on d.approval = a.id
 where a.run = %(run)s and a.activity_id = %(activity_id)s
-order by a.round desc, d.at;
+order by a.round desc, d.at, d.id;
 
 -- name: keys
 -- The public halves that may have signed those decisions.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vertebra.activities.people import asked_of, people_of, signed_of
+from vertebra.activities.people import asked_of, check_row, people_of, signed_of
 from vertebra.activities.world import World
 from vertebra.boundary.cel_child import CelRequest
 from vertebra.policies.decision import check_decision
 from vertebra.schemas.call import CallError, Hold
 from vertebra.schemas.canonical import Json, digest_of, json_text
-from vertebra.schemas.errors import PolicyError
+from vertebra.schemas.errors import BadSignature, PolicyError
 from vertebra.schemas.graph import Approval
 from vertebra.schemas.ids import derive
 from vertebra.store.queries import named
@@ -20,6 +20,7 @@ from vertebra.workers.gate.element import Denied, Element, GateCall, Held, Quest
 WHEN = "approval/when"
 OPERATOR = Approval(assign=("operator",))
 """Who lets a guardrail's pause pass."""
+LETS_PASS = ("approve", "edit")
 
 
 def reads(call: GateCall) -> Sequence[Query]:
@@ -55,7 +56,12 @@ def pause(call: GateCall, seen: Seen, rule: str, why: str) -> Verdict:
 def paused_after(call: GateCall, seen: Seen) -> Verdict:
     """A guardrail paused on the result of a call that is done: the answer waits until an operator lets it pass."""
     for row in _rows(seen):
-        if row["kind"] != "result" or row["state"] in ("approved", "withdrawn"):
+        if row["kind"] != "result" or row["state"] == "withdrawn":
+            continue
+        if row["state"] == "approved":
+            decided = _counting(row["id"], seen)
+            if isinstance(decided, PolicyError):
+                return _uncounted(call, row["id"], decided)
             continue
         if row["state"] == "pending" and row["expires_at"] > seen.now:
             return Held(_hold(row), "guardrail", f"guardrail {row['subject']!r} waits for an operator")
@@ -73,13 +79,13 @@ def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
     return [
         Query("use_approval", named("gate", "use_approval"), {"id": row["id"], "call": call.id})
         for row in _rows(seen)
-        if row["verb"] in ("approve", "edit") and row["state"] in ("approved", "edited")
+        if row["verb"] in LETS_PASS and row["state"] in ("approved", "edited")
     ]
 
 
 def asked_digest(seen: Seen) -> str | None:
     """The digest of what was asked, where a person edited it."""
-    return next((row["digest"] for row in _rows(seen) if row["verb"] == "edit"), None)
+    return next((row["digest"] for row in _rows(seen) if row["verb"] == "edit" and row["state"] == "edited"), None)
 
 
 def _decided(call: GateCall, seen: Seen, asked: Approval, kind: str, subject: str, why: str) -> Verdict:
@@ -92,11 +98,14 @@ def _decided(call: GateCall, seen: Seen, asked: Approval, kind: str, subject: st
             return Held(_hold(newest), "approval", why)
         return _ask(call, asked, kind, subject, newest["round"] + 1, why, void=newest)
     if newest["state"] in ("approved", "edited"):
-        return _covers(call, seen, newest, asked, kind, subject, why)
+        decided = _counting(newest["id"], seen)
+        if isinstance(decided, PolicyError):
+            return _uncounted(call, newest["id"], decided)
+        return _covers(call, decided, asked, kind, subject, why)
     return _ask(call, asked, kind, subject, newest["round"] + 1, why)
 
 
-def _covers(call: GateCall, seen: Seen, row: Row, asked: Approval, kind: str, subject: str, why: str) -> Verdict:
+def _covers(call: GateCall, row: Row, asked: Approval, kind: str, subject: str, why: str) -> Verdict:
     """Whether a decision covers these very bytes; a changed request is asked anew."""
     if row["used_by"] not in (None, call.id):
         return _ask(call, asked, kind, subject, row["round"] + 1, why)
@@ -104,13 +113,28 @@ def _covers(call: GateCall, seen: Seen, row: Row, asked: Approval, kind: str, su
     same = row["arguments_digest"] == edited if row["verb"] == "edit" else row["digest"] == call.prepared.digest
     if not same and kind == "effect":
         return _ask(call, asked, kind, subject, row["round"] + 1, why)
-    try:
-        statement = check_decision(asked_of(row), signed_of(row, "decided_at"), people_of(seen.of("approval", 1)))
-    except PolicyError as error:
-        return Denied("approval", _error(call, type(error).__name__, f"the decision of approval {row['id']}: {error}"))
-    if (statement.verb, statement.arguments_digest) != (row["verb"], row["arguments_digest"]):
-        return Denied("approval", _error(call, "BadSignature", f"approval {row['id']}: the row is not what was signed"))
     return None
+
+
+def _counting(approval: str, seen: Seen) -> Row | PolicyError:
+    """The first decision of an approval that counts, which must let it pass; forged ones beside it change nothing."""
+    wrong: PolicyError = BadSignature("nobody signed it")
+    people = people_of(seen.of("approval", 1))
+    for row in _rows(seen):
+        if row["id"] != approval or row["verb"] is None:
+            continue
+        try:
+            statement = check_decision(asked_of(row), signed_of(row, "decided_at"), people)
+            check_row(statement, row)
+        except PolicyError as error:
+            wrong = error
+            continue
+        return row if row["verb"] in LETS_PASS else BadSignature(f"{statement.person!r} said {row['verb']!r}")
+    return wrong
+
+
+def _uncounted(call: GateCall, approval: str, error: PolicyError) -> Denied:
+    return Denied("approval", _error(call, type(error).__name__, f"the decision of approval {approval}: {error}"))
 
 
 def _ask(

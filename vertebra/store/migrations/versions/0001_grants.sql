@@ -31,7 +31,18 @@ grant delete on waits to vertebra_keeper;
 grant insert on outbox, envelopes to vertebra_keeper;
 
 -- The API and the CLI: what people sign, and what they publish.
-grant insert on graphs, texts, artifacts, decisions, commands, revocations, outbox to vertebra_api;
+grant insert on graphs, texts, artifacts, outbox to vertebra_api;
+-- Not the times: expiry and escalation are judged by the database's clock, and what was consumed is told by who did it.
+grant insert (
+    tenant, approval, verb, arguments, arguments_digest, digest, reason, person, key, nonce, statement, signature, expires_at
+) on decisions to vertebra_api;
+grant insert (
+    tenant, id, run, epoch, node, visit, verb, arguments, arguments_digest, reason, person, key, nonce, statement, signature,
+    expires_at
+) on commands to vertebra_api;
+grant insert (
+    tenant, id, kind, target, reason, person, key, nonce, statement, signature
+) on revocations to vertebra_api;
 grant update (at, published_by, key, nonce, statement, signature) on graphs to vertebra_api;
 grant update (lifted_at) on revocations to vertebra_api;
 grant update (due_at) on outbox to vertebra_api;
