@@ -68,7 +68,9 @@ class Follower:
         return [self._plain(run) for run in self.runs]
 
     def _is_settled(self, run: str) -> bool:
-        return self.state(run) not in ("running", "starting")
+        row = self.rows.get(run)
+        still_told = row is not None and row["told"]
+        return self.state(run) not in ("running", "starting") and not still_told
 
     async def _until_settled(self, connection: Connection, show: Callable[[], None]) -> None:
         while True:
