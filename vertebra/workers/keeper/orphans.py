@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import structlog
+from structlog.typing import FilteringBoundLogger
+from temporalio.service import RPCError
+
 from vertebra.activities import entries
 from vertebra.schemas.errors import NotFound
 from vertebra.store.queries import named
@@ -18,6 +22,8 @@ from vertebra.workers.keeper.duty import BATCH, Duty, Office
 UNKNOWN_TIMEOUT_S = 120
 """Of a node that the published graph does not name."""
 
+_log: FilteringBoundLogger = structlog.get_logger("vertebra.keeper")
+
 
 async def do(office: Office) -> int:
     """Look at what is held for too long, run by run. Raises RPCError."""
@@ -26,7 +32,12 @@ async def do(office: Office) -> int:
     overdue = [row for row in rows if row["now"] - row["started_at"] > await _patience(office, row)]
     lost = 0
     for run in sorted({row["run"] for row in overdue}):
-        lost += await _of_run(office, [row for row in overdue if row["run"] == run])
+        try:
+            lost += await _of_run(office, [row for row in overdue if row["run"] == run])
+        except RPCError as error:
+            if error.status in executions.AWAY:
+                raise
+            _log.warning("a run could not be asked about", run=run, error=str(error))
     return lost
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 from structlog.typing import FilteringBoundLogger
+from temporalio.service import RPCError
 
 from vertebra.activities import entries
 from vertebra.schemas.call import CallError
@@ -24,12 +25,21 @@ async def do(office: Office) -> int:
     params = {"untouched_s": office.times.untouched_s, "limit": BATCH}
     [rows] = await once(office.world.pool, [Query("claim_untouched", named("keeper", "claim_untouched"), params)])
     for row in rows:
-        found = await executions.standing(office.client, row["id"], row["chain"], row["execution_id"])
-        if found.lives:
-            await _note_execution(office, row, found)
-        else:
-            await close_unseen(office, row, found)
+        try:
+            await _look(office, row)
+        except RPCError as error:
+            if error.status in executions.AWAY:
+                raise
+            _log.warning("a run could not be asked about", run=row["id"], error=str(error))
     return len(rows)
+
+
+async def _look(office: Office, row: Row) -> None:
+    found = await executions.standing(office.client, row["id"], row["chain"], row["execution_id"])
+    if found.lives:
+        await _note_execution(office, row, found)
+    else:
+        await close_unseen(office, row, found)
 
 
 async def close_unseen(office: Office, asked: Row, found: Standing) -> bool:
