@@ -57,9 +57,13 @@ def _skip(work: Work, branch: Branch) -> None:
     if not edges:
         routes.cannot_skip(work, branch)
         return
-    work.drop_calls(branch)
-    work.task_note(branch, "skipped")
-    work.step(branch.at, branch.visit, "skipped")
+    if branch.redo == "route":
+        # the node itself is done and keeps its result: only the choice of its edge is skipped
+        work.plan_note(branch, (), "skipped")
+    else:
+        work.drop_calls(branch)
+        work.task_note(branch, "skipped")
+        work.step(branch.at, branch.visit, "skipped")
     routes.take(work, replace(branch, turn=None, kept=None), edges)
 
 

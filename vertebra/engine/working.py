@@ -126,9 +126,12 @@ class Work:
             )
         )
 
-    def plan_note(self, branch: Branch, targets: tuple[str, ...]) -> None:
+    def plan_note(
+        self, branch: Branch, targets: tuple[str, ...], status: Literal["succeeded", "skipped"] = "succeeded"
+    ) -> None:
         """An envelope of a routing decision."""
-        self.notes.append(Note(node=branch.at, visit=branch.visit, kind="plan", branch=branch.id, next=targets))
+        note = Note(node=branch.at, visit=branch.visit, kind="plan", status=status, branch=branch.id, next=targets)
+        self.notes.append(note)
 
 
 def place(branch: Branch) -> str:

@@ -336,3 +336,18 @@ def test_an_opening_approval_is_in_flight() -> None:
     run = Drive(graph([human("h", {})]))
 
     assert not resting(run.state)
+
+
+def test_skipping_a_failed_condition_keeps_the_result() -> None:
+    """The node is done: only the choice of its edge is skipped."""
+    made = graph([llm("a"), llm("b"), llm("c", {"y": "a.y"})], "a -> b when a.y == 1", "a -> c else")
+    run = Drive(made)
+    run.done("a#1.1", "kept")
+    run.decides(None)
+    run.answers("a#1", "skip")
+
+    assert {"y": "kept"} == run.of(Call)[0].input.values
+    assert ("a", 1, "succeeded") == run.path[0]
+    assert [((), "skipped"), (("c",), "succeeded")] == [
+        (note.next, note.status) for note in run.notes() if note.kind == "plan"
+    ]

@@ -11,7 +11,7 @@ from typing import Protocol
 from vertebra.engine import events
 from vertebra.engine.advance import advance
 from vertebra.engine.commands import Call, CancelCall, Command, Decide, Finish, Load, OpenApproval, Park
-from vertebra.engine.state import EMPTY, RunState, from_json, resting, to_json
+from vertebra.engine.state import EMPTY, RunState, from_json, next_delay, resting, to_json
 from vertebra.schemas.call import CallError, CallInput, CallResult, Hold, Note, ToolCall
 from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.graph import CompiledGraph
@@ -51,7 +51,7 @@ class Plain:
 
     def answer(self, ask: Ask, time: int) -> Answer:
         if ask.kind == "blocked":
-            return Answer(ref=ask.ref, verb="override", arguments=made_result(ask.ref))
+            return Answer(ref=ask.ref, verb="override", arguments=made_result((ask.ref, time)))
         verbs = {"approval": "approve", "top_up": "top_up", "renewal": "renew"}
         return Answer.model_validate({"ref": ask.ref, "verb": verbs[ask.kind], "by": "ada"})
 
@@ -155,8 +155,11 @@ class World:
         for _ in range(MAX_EVENTS):
             if self.ran.finish is not None:
                 return self.ran
-            assert self.pending, f"the run hangs: {to_json(self.ran.state)}"
-            self.feed(self.pending.pop(self.choose(len(self.pending))))
+            if self.pending:
+                self.feed(self.pending.pop(self.choose(len(self.pending))))
+            else:
+                assert next_delay(self.ran.state) is not None, f"the run hangs: {to_json(self.ran.state)}"
+                self.feed(events.TimerFired("reread"))
         raise AssertionError("the run does not end")
 
     def feed(self, event: events.Event) -> None:
