@@ -21,6 +21,10 @@ from vertebra.workers.keeper import resume as duty
 
 pytestmark = pytest.mark.server
 
+ATTEMPTS = """
+select a.n, a.state from attempts a join calls c on c.id = a.call
+where c.run = %(run)s and c.node = 'slow' order by a.n
+"""
 LOST = "00000000-0000-4000-8000-000000000000"
 
 GRAPH = """
@@ -160,6 +164,33 @@ async def test_an_aborted_run_does_not_die_of_the_same_abort_again(stage: Stage,
 
     assert {"said": "two said"} == output
     assert 1 == run["epoch"]
+
+
+async def test_a_call_in_flight_is_made_again_and_its_first_attempt_stays_held(stage: Stage) -> None:
+    """The reset goes to the task that scheduled it; what was bought before is answered by the journal."""
+    text = GRAPH.replace("graph: resumed", "graph: resumed-slow").replace("broken", "slow")
+    graph = stage.compile(text)
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "x"})
+
+    async def attempts() -> list[tuple[int, str]]:
+        rows = await stage.sql(ATTEMPTS, run=handle.id)
+        return [(row["n"], row["state"]) for row in rows]
+
+    async def is_in_flight() -> bool:
+        return await attempts() == [(1, "held")]
+
+    async def is_sent_again() -> bool:
+        return await attempts() == [(1, "unknown"), (2, "held")]
+
+    await until(is_in_flight)
+    await handle.terminate(reason="by hand")
+    await resume(stage, handle.id)
+    await go_on(stage, handle.id)
+    await until(is_sent_again)
+
+    assert ["one"] == [sale["node"] for sale in stage.bought(handle.id)]
+    await stage.client.get_workflow_handle(handle.id).terminate()
 
 
 async def test_a_run_that_ended_unseen_is_closed_before_it_is_resumed(stage: Stage, graph: CompiledGraph) -> None:
