@@ -31,6 +31,7 @@ class Word:
 WORDS = {
     "init": Word("init:app", "Make a project folder from a template."),
     "dev": Word("dev:app", "Run everything on this machine until Ctrl-C."),
+    "demo": Word("demo.command:app", "Show everything on a free, scripted model, on real servers."),
     "doctor": Word("doctor:app", "Check this machine and this project's settings."),
     "check": Word("graphs:check_app", "Check graphs without publishing them."),
     "publish": Word("graphs:publish_app", "Publish a graph, or make an older version current again."),
