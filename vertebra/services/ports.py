@@ -18,6 +18,10 @@ class Ports:
     temporal_ui: int
     temporal_metrics: int
 
+    def any_taken(self) -> bool:
+        """Whether another process holds one of them: asked when a server did not start, and says why as it likes."""
+        return not all(map(is_free, (self.postgres, self.temporal, self.temporal_ui, self.temporal_metrics)))
+
 
 USUAL = Ports(postgres=54329, temporal=7233, temporal_ui=8233, temporal_metrics=9233)
 

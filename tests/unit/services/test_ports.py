@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from vertebra.services import ports
 
@@ -42,3 +42,14 @@ def test_the_ports_differ() -> None:
         chosen = ports.choose(ports.Ports(usual, usual, usual, usual))
 
     assert 4 == len(set(astuple(chosen)))
+
+
+def test_a_port_that_somebody_took_meanwhile_is_noticed() -> None:
+    """After a failed start, one port of four in foreign hands is enough to choose again."""
+    free = ports.choose(ports.Ports(0, 0, 0, 0))
+    with _listener() as server:
+        taken: int = server.getsockname()[1]
+
+        assert replace(free, temporal=taken).any_taken()
+
+    assert not free.any_taken()
