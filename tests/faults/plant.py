@@ -17,16 +17,21 @@ import yaml
 
 from tests.stage import AUDIT_SECRET, SEAL_SECRET, TEMPLATE, Stage
 from tests.stores import Migrated
+from vertebra.activities.world import World
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import StoreError
 from vertebra.services.options import ServiceOptions
 from vertebra.services.process import ChildSpec
 from vertebra.services.supervisor import Supervisor
 from vertebra.store.transaction import Row
+from vertebra.workers.build import working
+from vertebra.workers.keeper import Keeper, Times
 
 REPOSITORY = Path(__file__).parent.parent.parent
 OUTAGE_S = 60.0
 """How long a test waits for a server that it has killed."""
+TIMES = Times(unseen_s=0.5, untouched_s=3.0, orphans_s=1.0)
+"""A keeper in a hurry."""
 T = TypeVar("T")
 
 
@@ -71,6 +76,18 @@ class Plant:
             yield name
         finally:
             await self.supervisor.remove(name)
+
+    @asynccontextmanager
+    async def at_work(self, world: World | None = None) -> AsyncIterator[None]:
+        """A worker and its keeper in this process, over this world or the stage's own."""
+        world = world or self.stage.world
+        async with working(self.stage.client, world):
+            keeping = asyncio.create_task(Keeper(world, self.stage.client, TIMES).run())
+            try:
+                yield
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
 
     @asynccontextmanager
     async def outage(self, name: str) -> AsyncIterator[None]:

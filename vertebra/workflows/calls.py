@@ -136,10 +136,12 @@ async def _recorded(name: str, given: object, result: type[Out], summary: str) -
                 summary=summary[:SUMMARY_CHARS] or None,
             )
             return found
-        except ActivityError as error:
-            if isinstance(error.cause, ApplicationError) and error.cause.non_retryable:
-                raise error.cause from None
-            if isinstance(error.cause, CancelledError):
+        except (ActivityError, ApplicationError) as error:
+            # a local activity's own error comes bare; one that timed out or was cancelled comes wrapped
+            cause = error.cause if isinstance(error, ActivityError) else error
+            if isinstance(cause, ApplicationError) and cause.non_retryable:
+                raise cause from None
+            if isinstance(cause, CancelledError):
                 raise
         await workflow.sleep(wait_s)
         wait_s = min(2 * wait_s, LOCAL_WAIT_MAX_S)

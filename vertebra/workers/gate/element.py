@@ -121,6 +121,11 @@ class Settled:
         """Another attempt's outcome is already the call's. One that nobody knew answers by itself, late as it is."""
         return self.own["status"] in ("done", "failed")
 
+    @property
+    def repeated(self) -> bool:
+        """The attempt had ended before: the commit was done, and only its answer was lost. Nothing is written again."""
+        return not self.books["ended"]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

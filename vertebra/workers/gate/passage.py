@@ -139,18 +139,22 @@ async def _after(call: GateCall, n: int, performed: Performed, world: World) -> 
     while True:
         try:
             settled = await _settle(call, n, performed, world)
-            break
+            if settled.late or settled.repeated:
+                return await _journalled(call, performed, world)
+            return _told(settled)
         except StoreError:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, STORE_WAIT_MAX_S)
-    return _told(settled)
 
 
 async def _settle(call: GateCall, n: int, performed: Performed, world: World) -> Settled:
     async with transaction(world.pool) as opened:
         own = Query("own_call", named("gate", "own_call"), {"id": call.id})
         [[books], [row]] = await opened.trip([_ending(call, n, performed), own])
-        settled = await _guard(call, Settled(n, performed, books, row), world)
+        settled = Settled(n, performed, books, row)
+        if settled.repeated:
+            return settled
+        settled = await _guard(call, settled, world)
         held = settled.verdict.writes if isinstance(settled.verdict, Held) else ()
         await opened.commit([*held, *(query for element in ELEMENTS for query in element.after(call, settled, world))])
         return settled
@@ -203,10 +207,19 @@ def _ending(call: GateCall, n: int, performed: Performed) -> Query:
     return settle_query(attempt, settlement, error_class=kind, counts=performed.counts)
 
 
+async def _journalled(call: GateCall, performed: Performed, world: World) -> CallResult:
+    """What history gets where the outcome is on record already: what the journal says, with the pauses it knows."""
+    async with transaction(world.pool) as opened:
+        reads = [query for element in LOCK_FIRST for query in element.reads(call)]
+        verdict = _judge(call, await _look(call, world, await opened.trip(reads)), world)
+    if isinstance(verdict, Answer):
+        return verdict.result
+    if verdict is not None:
+        raise Stopped(verdict=verdict)
+    raise Stopped(performed=performed)
+
+
 def _told(settled: Settled) -> CallResult:
-    """What history gets: the journal's own result where this attempt came late."""
-    if settled.late and settled.own["status"] == "done":
-        return journal.journalled(settled.own)
     if isinstance(settled.verdict, Held):
         raise Stopped(verdict=settled.verdict)
     if settled.performed.result is None:
