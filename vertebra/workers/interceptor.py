@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import re
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -18,8 +18,10 @@ from vertebra.activities.performed import Caller, Performed
 from vertebra.activities.world import World
 from vertebra.schemas.call import CallInput, CallKind, CallResult, Prepared
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
-from vertebra.schemas.errors import NotFound, VertebraError
-from vertebra.schemas.ids import derive, node_of
+from vertebra.schemas.errors import BadJson, NotFound, VertebraError
+from vertebra.schemas.graph import Node
+from vertebra.schemas.ids import activity_id, derive, node_of
+from vertebra.schemas.strict_json import read_json
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, once
 from vertebra.workers import errors
@@ -29,6 +31,7 @@ from vertebra.workers.gate.passage import Attempt, Stopped, cross
 CONTEXT_HEADER = "vertebra-context"
 UNGATED = ("admit", "decide", "open_approval", "load", "keep", "close")
 """The recorded steps of the shell: they write rows of the run, and have no effect on anything else."""
+MAX_HEADER_BYTES = 1_000
 HEARTBEAT_S = 3.0
 MAX_PINS = 10_000
 """Runs whose pins one worker remembers."""
@@ -75,8 +78,9 @@ class _GateInbound(ActivityInboundInterceptor):
             raise errors.of(error) from error
 
     async def _gated(self, kind: CallKind, input: ExecuteActivityInput) -> CallResult:
-        given = input.args[0]
-        assert isinstance(given, CallInput)
+        given = input.args[0] if input.args else None
+        if not isinstance(given, CallInput):
+            raise ApplicationError("the input is no call", type="BadCall", non_retryable=True)
         call = await self._call(kind, given, _context(input))
 
         async def perform(attempt: Attempt) -> Performed:
@@ -98,7 +102,8 @@ class _GateInbound(ActivityInboundInterceptor):
         graph = await self._world.graph(graph_digest)
         node_id, visit = _place(info.activity_id)
         node = graph.nodes.get(node_id)
-        if node is None or (given.node, given.visit, given.kind) != (node_id, visit, kind):
+        same = (given.node, given.visit, given.kind) == (node_id, visit, kind)
+        if node is None or not same or not _is_nodes_own(given, node, info.activity_id):
             raise ApplicationError("the input is not of this activity", type="BadCall", non_retryable=True)
         given = await resolved(given, tenant, self._world)
         refused: VertebraError | None = None
@@ -139,8 +144,8 @@ def _context(input: ExecuteActivityInput) -> str | None:
     payload = input.headers.get(CONTEXT_HEADER)
     if payload is None:
         return None
-    with contextlib.suppress(ValueError):
-        value = json.loads(payload.data)
+    with contextlib.suppress(BadJson):
+        value = read_json(payload.data, max_bytes=MAX_HEADER_BYTES)
         return value if isinstance(value, str) else None
     return None
 
@@ -152,6 +157,26 @@ def _place(activity_id: str) -> tuple[str, int]:
         raise ApplicationError(
             f"{activity_id!r} is no activity id of ours", type="BadCall", non_retryable=True
         ) from None
+
+
+def _is_nodes_own(given: CallInput, node: Node, named: str) -> bool:
+    """Whether the engine makes such a call for this node, under this very name: nobody else may use its rights."""
+    place = activity_id(node.id, given.visit, given.turn)
+    if given.visit < 1 or (given.turn is not None and given.turn < 1):
+        return False
+    match node.type, given.kind:
+        case (("llm" | "agent"), "llm"):
+            return given.turn is not None and named == place
+        case "tool", "tool":
+            return given.tool == node.tool and given.tool_call is None and given.turn is None and named == place
+        case "agent", "tool":
+            return given.tool_call is not None and given.turn is not None and _is_one_of(named, place)
+    return False
+
+
+def _is_one_of(named: str, turn: str) -> bool:
+    before, _, index = named.rpartition(".")
+    return before == turn and re.fullmatch("[1-9][0-9]{0,5}", index) is not None
 
 
 def _caller(call: GateCall, attempt: Attempt) -> Caller:
