@@ -7,7 +7,10 @@ import platform
 
 import temporalio.service
 
-from bench.measure import Times
+from bench.activation import Activations
+from bench.counting import Counts
+from bench.counts import MARKER
+from bench.measure import Times, spread
 from bench.shapes import BOOKED, PLAIN, VERTEBRA, Shape
 from bench.stage import Stage
 
@@ -24,9 +27,35 @@ def machine(stage: Stage) -> str:
 def table(shape: Shape, times: Times) -> str:
     """One shape."""
     lines = [f"\n{shape.name}: {shape.what}"]
-    for name in times.rounds:
-        lines.append(f"  {name:28} {times.median(name):8.1f} ms")
-    for rival in (PLAIN, BOOKED):
-        lines.append(f"  vertebra / {rival:28} {times.ratio(VERTEBRA, rival)}")
-    lines.append(f"  vertebra - {PLAIN:28} {times.difference(VERTEBRA, PLAIN)} ms")
+    lines += [f"  {name:48} {times.median(name):8.1f} ms" for name in times.rounds]
+    lines += [f"  {f'vertebra / {rival}':48} {times.ratio(VERTEBRA, rival)}" for rival in (PLAIN, BOOKED)]
+    lines.append(f"  {f'vertebra - {PLAIN}':48} {times.difference(VERTEBRA, PLAIN)} ms")
+    return "\n".join([*lines, *_verdict(shape, times)])
+
+
+def counts(found: dict[str, Counts]) -> str:
+    """What one run of W1 costs the servers."""
+    lines = [f"\nOne run of W1: {'':13} events  activities  markers  bytes  commits  flushes  WAL bytes"]
+    for name, one in found.items():
+        history = one.history
+        lines.append(
+            f"  {name:26} {history.events:6} {history.activities:11} {history.by_type[MARKER]:8} {history.bytes:6}"
+            f" {one.commits:8.1f} {one.flushes:8.1f} {one.wal_bytes:10.0f}"
+        )
     return "\n".join(lines)
+
+
+def activation(seen: Activations) -> str:
+    """How runs begin, and what that imports."""
+    imported = ", ".join(seen.imported[-1])
+    return f"\nFirst activation of a run: {spread(seen.took_ms)} ms (goal: 2); runs the code of {imported}"
+
+
+def _verdict(shape: Shape, times: Times) -> list[str]:
+    if shape.goal is not None:
+        reached = times.ratio(VERTEBRA, PLAIN).median <= shape.goal
+        return [f"  goal: at most {shape.goal} of by hand: {'reached' if reached else 'missed'}"]
+    if shape.goal_ms is not None:
+        reached = times.difference(VERTEBRA, PLAIN).median <= shape.goal_ms
+        return [f"  goal: at most by hand + {shape.goal_ms:g} ms: {'reached' if reached else 'missed'}"]
+    return []
