@@ -214,7 +214,7 @@ def _decided(row: Row, decisions: Sequence[Row], people: Sequence[Person], found
             )  # fmt: skip
         found.answers.append(Answer(ref=row["id"], verb="expired", reason="nobody decided in time"))
     elif row["state"] == "withdrawn":
-        found.answers.append(Answer(ref=row["id"], verb="expired", reason="the approval was withdrawn"))
+        found.answers.append(Answer(ref=row["id"], verb="withdrawn"))
 
 
 def _close_approval(row: Row, decision: Row, found: Found, world: World) -> None:

@@ -83,6 +83,8 @@ def answered(work: Work, activity_id: str, ask: Ask, answer: Answer) -> None:
     elif answer.verb == "edit" and ask.kind == "approval" and isinstance(answer.arguments, dict):
         edited = {"values": answer.arguments, "refs": {}, "ref_paths": {}, "approval": ask.ref}
         _resend(work, activity_id, call, call.input.model_copy(update=edited))
+    elif answer.verb == "withdrawn":
+        _resend(work, activity_id, call, call.input.model_copy(update={"approval": None}))
     elif answer.verb in ("deny", "expired", "edit"):
         _denied(work, activity_id, call, ask, answer)
 

@@ -25,7 +25,7 @@ def start_human(work: Work, branch: Branch) -> None:
 
 
 def ask_again(work: Work, branch: Branch) -> None:
-    """`retry` after the question expired: a new round."""
+    """After the question expired or was withdrawn: a new round."""
     key = place(branch)
     last = work.calls.get(key, Pending(branch.id, round=0))
     work.put(replace(branch, stage="calling"))
@@ -35,7 +35,10 @@ def ask_again(work: Work, branch: Branch) -> None:
 def person_answered(work: Work, activity_id: str, ask: Ask, answer: Answer) -> None:
     """What the person said; a denial is a result that edges may read."""
     branch = work.branches[work.calls[activity_id].branch]
-    if answer.verb == "expired":
+    if answer.verb == "withdrawn":
+        work.waits.pop(activity_id, None)
+        ask_again(work, branch)
+    elif answer.verb == "expired":
         work.waits.pop(activity_id, None)
         error = refusal(ask, answer)
         work.calls[activity_id] = replace(work.calls[activity_id], status="failed", error=error)

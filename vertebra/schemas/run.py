@@ -86,7 +86,8 @@ class Answer(Recorded):
     """The standing answer of one wait. For `edit` and `override`, `arguments` holds what the person wrote."""
 
     ref: str
-    verb: Literal["approve", "edit", "deny", "expired", "top_up", "renew", "retry", "skip", "override"]
+    verb: Literal["approve", "edit", "deny", "expired", "withdrawn", "top_up", "renew", "retry", "skip", "override"]
+    """`withdrawn`: the run had ended meanwhile; people are asked again."""
     by: str | None = None
     reason: str | None = None
     arguments: JsonValue = None

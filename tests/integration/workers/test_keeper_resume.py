@@ -118,6 +118,37 @@ async def test_a_terminated_run_goes_on_by_a_reset(stage: Stage, graph: Compiled
     assert ["run_start", "run_end", "resumed", "run_end"] == said
 
 
+async def test_a_withdrawn_question_is_asked_again(stage: Stage) -> None:
+    """Nobody can decide for an ended run; the resumed one asks in a new round, and that answer counts."""
+    text = GRAPH.split("agents:")[0].replace("graph: resumed", "graph: asks-again") + (
+        "nodes:\n  ask: {type: human, show: {text: input.text}, assign: [support_lead]}\n"
+    )
+    graph = stage.compile(text)
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "x"})
+    first = await waiting(handle.id, stage, "approval")
+    await handle.terminate(reason="by hand")
+    place = await row_of(handle.id, stage)
+    found = await executions.standing(stage.client, handle.id, place["chain"], place["execution_id"])
+    assert await unseen.close_unseen(office(stage), place, found)
+
+    await resume(stage, handle.id)
+    await go_on(stage, handle.id)
+    await until(lambda: asks_again(stage, handle.id, first["ref"]))
+    second = await waiting(handle.id, stage, "approval")
+    await stage.decide(second["ref"], "approve")
+    _, run = await ended(stage.client.get_workflow_handle(handle.id), stage)
+
+    assert "completed" == run["state"]
+    rows = await stage.sql("select round, state from approvals where run = %(id)s order by round", id=handle.id)
+    assert [(1, "withdrawn"), (2, "approved")] == [(row["round"], row["state"]) for row in rows]
+
+
+async def asks_again(stage: Stage, run: str, first: str) -> bool:
+    rows = await stage.sql("select ref from waits where run = %(run)s and kind = 'approval'", run=run)
+    return bool(rows) and rows[0]["ref"] != first
+
+
 async def test_a_run_without_history_is_started_again(stage: Stage, graph: CompiledGraph) -> None:
     """Where the history is gone the same id starts anew in a new chain, and the journal answers."""
     handle = await terminated(stage, graph)

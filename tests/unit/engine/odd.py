@@ -12,7 +12,7 @@ from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.run import Answer, DecideAnswer
 
 VALUES: tuple[Json, ...] = (None, 1, 1e308, "text", [1], {}, {"n": 1e308, "i": 10**400, "text": "t", "map": {"k": 1}})
-VERBS = ("approve", "edit", "deny", "expired", "top_up", "renew", "retry", "skip", "override")
+VERBS = ("approve", "edit", "deny", "expired", "withdrawn", "top_up", "renew", "retry", "skip", "override")
 ERRORS = ("VendorDown", "UnknownOutcome", "Cancelled", "Refused")
 
 

@@ -258,6 +258,16 @@ def test_an_expired_question_is_asked_again_by_retry() -> None:
     assert {"d": "approve"} == run.finish.output
 
 
+def test_a_withdrawn_question_is_asked_again_at_once() -> None:
+    """The run had ended meanwhile: a resumed one asks in a new round."""
+    run = Drive(graph([human("h", {"text": "=1"})], output={"d": "h.decision"}))
+    run.holds("h#1", "A")
+    run.answers("A", "withdrawn")
+
+    assert [OpenApproval("h", 1, 2, {"text": 1})] == run.of(OpenApproval)
+    assert [] == run.blocked
+
+
 def _three() -> Drive:
     """Three tools in parallel."""
     nodes = [llm("a"), tool("b"), tool("c"), tool("d"), rules("z", default={})]
