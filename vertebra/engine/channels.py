@@ -70,7 +70,8 @@ def _sum(old: float, new: float) -> float:
     try:
         total = old + new
     except OverflowError:
-        return math.copysign(_LARGEST, old if isinstance(old, int) else new)
+        # an integer beyond all floats, which decides the sign
+        return -_LARGEST if (old if isinstance(old, int) else new) < 0 else _LARGEST
     return total if isinstance(total, int) or math.isfinite(total) else math.copysign(_LARGEST, total)
 
 

@@ -236,3 +236,13 @@ def test_a_snapshot_ignores_newer_fields_and_refuses_newer_forms() -> None:
     assert run.state == from_json({**plain, "later": 1})
     with pytest.raises(UnknownEngine, match="form 2"):
         from_json({**plain, "v": 2})
+
+
+def test_facts_of_a_condition_hold_whole_objects_once() -> None:
+    """A path inside an object that is read as a whole adds nothing, and the object is not changed."""
+    run = Drive(graph([llm("a"), llm("b")], "a -> b when a.y.z == 1 && a.y == 2 && a.y.none == 3", "a -> end else"))
+    run.done("a#1.1", {"y": {"z": 1}})
+    [asked] = run.of(Decide)
+
+    assert {"a": {"y": {"z": 1}}} == asked.requests[0].facts
+    assert {"y": {"z": 1}} == run.state.branches[""].results["a"].value

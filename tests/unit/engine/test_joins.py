@@ -224,3 +224,21 @@ def test_a_join_of_alternatives_does_not_wait() -> None:
     run.done("b#1.1", "b")
 
     assert "completed" == run.finish.end
+
+
+def test_a_joined_run_is_one_branch_again() -> None:
+    """Nothing is left of the branches, however they were nested: a long run does not grow by its forks."""
+    nodes = [llm(n) for n in ("a", "b", "x", "y", "c", "z")]
+    run = Drive(graph(nodes, "a -> b, c", "b -> x, y", "x, y, c -> z"))
+    for name in ("a", "b", "y", "c", "x"):
+        run.done(f"{name}#1.1", name)
+
+    assert [""] == list(run.state.branches)
+
+
+def test_plain_edges_of_a_group_are_taken_without_asking() -> None:
+    """A group without conditions is a fork."""
+    run = Drive(graph([llm("a"), llm("b"), llm("c"), llm("d")], "a => b", "a => c", "b, c -> d"))
+    run.done("a#1.1", "a")
+
+    assert ["b#1.1", "c#1.1"] == run.calls

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.make import channel, graph, human, llm, rules, tool
+from tests.make import agent, channel, graph, human, llm, rules, tool
 from tests.unit.engine.drive import Drive
 from vertebra.engine import events
 from vertebra.engine.commands import Call, Decide, Load, OpenApproval, Park, SetState, StartTimer
 from vertebra.engine.state import next_delay, resting, waits
-from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.call import CallResult, ToolCall
+from vertebra.schemas.graph import CompiledGraph, Node
 
 
 def _send(on_error: str | None = None) -> CompiledGraph:
@@ -361,3 +364,56 @@ def test_skipping_a_failed_condition_keeps_the_result() -> None:
     assert [((), "skipped"), (("c",), "succeeded")] == [
         (note.next, note.status) for note in run.notes() if note.kind == "plan"
     ]
+
+
+def test_a_withdrawn_approval_is_asked_for_again() -> None:
+    """A resumed run asks in a new round: a call without its approval, a question anew."""
+    called, asked = Drive(_send(), {"to": "x"}), Drive(graph([human("h", {})]))
+    called.holds("t#1", "A")
+    called.answers("A", "withdrawn")
+    asked.holds("h#1", "A")
+    asked.answers("A", "withdrawn")
+
+    assert [("t#1", None)] == [(call.activity_id, call.input.approval) for call in called.of(Call)]
+    assert [2] == [command.round for command in asked.of(OpenApproval)]
+
+
+def test_the_path_shows_what_waits_and_what_is_blocked() -> None:
+    """A visit that a person must help is neither running nor done."""
+    run = _three()
+    run.holds("b#1", "A")
+    run.fails("c#1")
+
+    assert [("b", 1, "waiting"), ("c", 1, "blocked"), ("d", 1, "running")] == run.path[1:]
+
+
+def test_a_tool_that_failed_fails_its_node() -> None:
+    """Nobody reads a tool node's failure but its fallback."""
+    run = Drive(_send("b"), {"to": "x"})
+    run.done("t#1", "no", failed=True)
+    error = run.of(Call)[0].input.values["e"]
+
+    assert isinstance(error, dict)
+    assert "ToolFailed" == error["type"]
+
+
+@pytest.mark.parametrize("make", [llm, agent, tool, human])
+def test_every_kind_of_node_blocks_on_a_missing_value(make: Callable[..., Node]) -> None:
+    """Whatever the node does, it does not start without what it requires."""
+    run = Drive(graph([make("a", {"x": "input.none"})]))
+
+    assert [("a#1", "MissingValue")] == run.blocked
+    assert [] == [command for command in run.log if isinstance(command, Call | OpenApproval)]
+
+
+def test_one_answer_may_close_several_waits_of_a_node() -> None:
+    """Two tool calls wait for one renewal; refused once, the node is left, and the second wait is gone."""
+    asked = (ToolCall(id="c0", tool="search", arguments={}), ToolCall(id="c1", tool="search", arguments={}))
+    run = Drive(graph([agent("a", on_error="b"), llm("b")], "a -> end"))
+    run.feed(events.CallFinished("a#1.1", CallResult(tool_calls=asked, transcript="t")))
+    run.holds("a#1.1.1", "context", "renewal")
+    run.holds("a#1.1.2", "context", "renewal")
+    run.answers("context", "deny")
+
+    assert ["b#1.1"] == run.calls
+    assert {} == run.state.waits
