@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,6 +18,7 @@ from vertebra.store.pool import connect
 from vertebra.store.transaction import Row
 
 LOOK_S = 0.3
+PATIENCE_S = 20.0
 
 
 @dataclass
@@ -25,9 +27,12 @@ class Operator:
 
     plant: Plant
     runs: Sequence[str]
+    unblock: Callable[[Row], commands.Order] = lambda wait: commands.Order("retry", wait["node"], wait["visit"])
+    """What is said about a blocked node."""
     did: Counter[str] = field(default_factory=Counter)
     """What was said how often."""
-    _seen: set[tuple[str, str, int]] = field(default_factory=set)
+    _again: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When a wait may be answered again: its row stands for a while after the run has heard."""
 
     async def until_all_ended(self, timeout_s: float) -> list[Row]:
         """The rows of the runs. Raises TimeoutError with what is left."""
@@ -38,21 +43,20 @@ class Operator:
             if len(rows) == len(self.runs) and not left:
                 return rows
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(rows)} of {len(self.runs)} started, not ended: {[dict(row) for row in left]}")
+                states = {row["id"]: row["state"] for row in left}
+                raise TimeoutError(f"{len(rows)} of {len(self.runs)} started; not ended: {states}; said: {self.did}")
             await self.act()
             await asyncio.sleep(LOOK_S)
 
     async def act(self) -> None:
         """Answer everything that waits now, once each."""
         waits = await self.plant.sql(
-            "select w.*, (select count(*) from commands c where (c.run, c.node, c.visit) = (w.run, w.node, w.visit))"
-            " as told from waits w where w.run = any(%(runs)s) order by w.run, w.ref",
-            runs=list(self.runs),
+            "select * from waits where run = any(%(runs)s) order by run, ref", runs=list(self.runs)
         )
         for wait in waits:
-            key = (wait["run"], wait["ref"], wait["told"] if wait["kind"] == "blocked" else 0)
-            if key not in self._seen and await patiently(partial(self._answer, wait)):
-                self._seen.add(key)
+            key = (wait["run"], wait["ref"])
+            if time.monotonic() > self._again.get(key, 0) and await patiently(partial(self._answer, wait)):
+                self._again[key] = time.monotonic() + PATIENCE_S
 
     async def _answer(self, wait: Row) -> bool:
         """False if it was too early or too late; the next look shows what is true then."""
@@ -64,17 +68,21 @@ class Operator:
                     found = await approvals.approval(connection, wait["ref"])
                     await approvals.decide(connection, signer, found, approvals.Verdict("approve", found.asked.digest))
                 else:
-                    await commands.command(connection, signer, wait["run"], [_order(wait)])
+                    await commands.command(connection, signer, wait["run"], [self._order(wait)])
             except VertebraError as error:
                 if "Postgres" in str(error):
                     raise
                 self.did[f"refused: {type(error).__name__}"] += 1
                 return False
-        self.did[wait["kind"]] += 1
+        self.did[_named(wait)] += 1
         return True
 
+    def _order(self, wait: Row) -> commands.Order:
+        if wait["kind"] == "top_up":
+            return commands.Order("top_up", arguments={"microusd": 0, "tokens": 40_000})
+        return self.unblock(wait)
 
-def _order(wait: Row) -> commands.Order:
-    if wait["kind"] == "top_up":
-        return commands.Order("top_up", arguments={"microusd": 0, "tokens": 40_000})
-    return commands.Order("retry", wait["node"], wait["visit"])
+
+def _named(wait: Row) -> str:
+    """The kind of the wait; of a blocked node why it is."""
+    return str(wait["kind"] if wait["error"] is None else json.loads(bytes(wait["error"]))["type"])

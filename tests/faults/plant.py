@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import LiteralString, TypeVar
 
 import yaml
+from temporalio.client import Client
 
 from tests.stage import AUDIT_SECRET, SEAL_SECRET, TEMPLATE, Stage
 from tests.stores import Migrated
@@ -78,11 +79,11 @@ class Plant:
             await self.supervisor.remove(name)
 
     @asynccontextmanager
-    async def at_work(self, world: World | None = None) -> AsyncIterator[None]:
-        """A worker and its keeper in this process, over this world or the stage's own."""
-        world = world or self.stage.world
-        async with working(self.stage.client, world):
-            keeping = asyncio.create_task(Keeper(world, self.stage.client, TIMES).run())
+    async def at_work(self, world: World | None = None, client: Client | None = None) -> AsyncIterator[None]:
+        """A worker and its keeper in this process, over this world and client or the stage's own."""
+        world, client = world or self.stage.world, client or self.stage.client
+        async with working(client, world):
+            keeping = asyncio.create_task(Keeper(world, client, TIMES).run())
             try:
                 yield
             finally:

@@ -46,7 +46,7 @@ def judge(call: GateCall, seen: Seen, world: World) -> Verdict:
         case "unknown":
             return Denied("journal", unknown(call))
         case "intended" if call.prepared.effect not in REPEATABLE:
-            return Denied("journal", unknown(call), writes=(_mark_unknown(call),))
+            return Denied("journal", unknown(call), writes=(_mark_unknown(call), _lose_attempts(call, seen)))
     return _used_up(call, seen)
 
 
@@ -68,7 +68,7 @@ def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
     put = Query("put_call", named("gate", "put_call"), row)
     if seen.attempt == 1:
         return (put,)
-    return put, lose_attempts_query(AttemptId(RunId(call.run), CallId(call.id), seen.attempt))
+    return put, _lose_attempts(call, seen)
 
 
 def after(call: GateCall, settled: Settled, world: World) -> Sequence[Query]:
@@ -203,6 +203,10 @@ def journalled(row: Row) -> CallResult:
     """The result that a row of the journal holds."""
     plain = json.loads(bytes(row["result"]))
     return CallResult.model_validate(plain | {"answered_from_journal": True})
+
+
+def _lose_attempts(call: GateCall, seen: Seen) -> Query:
+    return lose_attempts_query(AttemptId(RunId(call.run), CallId(call.id), seen.attempt))
 
 
 def _mark_unknown(call: GateCall) -> Query:
