@@ -70,7 +70,7 @@ def asks_for(*wanted: tuple[str, Json], then: str) -> Turned:
         if place.turn > 1:
             return says(then)(request, place)
         calls = tuple(
-            ToolCall(id=f"c{number}", tool=tool, arguments=arguments)
+            ToolCall.model_construct(id=f"c{number}", tool=tool, arguments=arguments)
             for number, (tool, arguments) in enumerate(wanted, 1)
         )
         return says("")(request, place).model_copy(update={"tool_calls": calls, "finish_reason": "tool_calls"})

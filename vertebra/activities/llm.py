@@ -24,6 +24,7 @@ from vertebra.schemas.llm import (
     AssistantMessage,
     ModelReply,
     ModelRequest,
+    ModelUsage,
     OfferedTool,
     ToolMessage,
     Transcript,
@@ -34,6 +35,10 @@ from vertebra.schemas.strict_json import check_value
 
 _NOT_SENT = ("rate_limited", "overloaded", "server", "bad_key", "bad_request", "context_too_long")
 """Failures after which the vendor charges nothing."""
+MAX_CALLS_BYTES = 1_000_000
+"""Of all tool calls of one reply: they stand in history."""
+MAX_TOKENS = 10**9
+"""More than any model takes; it keeps the cost of one call far below what the books can hold."""
 _TOOL_CALLS: TypeAdapter[tuple[ToolCall, ...]] = TypeAdapter(tuple[ToolCall, ...])
 
 
@@ -128,7 +133,8 @@ async def _read(
     """What a paid reply is worth: it is settled in any case, also where it is no success."""
     agent = graph.agents[node.agent or ""]
     price = await world.price(caller.tenant, graph, request.provider, request.model)
-    said = _TOOL_CALLS.dump_json(reply.tool_calls).decode() if reply.tool_calls else ""
+    reply, problem = _bookable(reply), _problem(reply)
+    said = _TOOL_CALLS.dump_json(reply.tool_calls).decode() if reply.tool_calls and problem is None else ""
     cost = settle(reply.usage, price, bound_of(request, price), len((reply.content + said).encode("utf-8", "replace")))
     telemetry = Telemetry(
         tokens_used=cost.tokens,
@@ -153,11 +159,37 @@ async def _read(
         duration_ms=duration_ms,
     )
     try:
+        if problem is not None:
+            raise problem
         return _usable(reply, request, await world.prompt(caller.tenant, agent.prompt_digest), telemetry, paid, caller)
     except (OutputInvalid, BadJson) as invalid:
         return _replaced(paid, _error("OutputInvalid", str(invalid), invalid.do, caller))
     except ProviderFailure as failure:
         return _replaced(paid, _error(_name(failure), failure.message, failure.do, caller))
+
+
+def _problem(reply: ModelReply) -> BadJson | None:
+    """What of the reply could not be written down: names and ids are the model's words as much as its text is."""
+    calls = [{"id": call.id, "tool": call.tool, "arguments": call.arguments} for call in reply.tool_calls]
+    try:
+        check_value(
+            {"content": reply.content, "calls": calls, "model": reply.model, "id": reply.request_id}, at="reply"
+        )
+        size = len(json_text(calls).encode())
+        if size > MAX_CALLS_BYTES:
+            raise BadJson(f"the tool calls have {size} bytes, the limit is {MAX_CALLS_BYTES}", at="reply.calls")
+    except BadJson as problem:
+        return problem
+    return None
+
+
+def _bookable(reply: ModelReply) -> ModelReply:
+    """The reply with figures that can be booked: a usage that nobody can have had counts as none at all."""
+    usage = reply.usage
+    figures = (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning)
+    if all(0 <= figure < MAX_TOKENS for figure in figures):
+        return reply
+    return reply.model_copy(update={"usage": ModelUsage(raw_json=usage.raw_json)})
 
 
 def _usable(
@@ -167,8 +199,6 @@ def _usable(
     if failure is not None:
         raise failure
     if reply.tool_calls:
-        for call in reply.tool_calls:
-            check_value(call.arguments)
         said = AssistantMessage(text=reply.content, tool_calls=tuple(Asked.of(call) for call in reply.tool_calls))
         transcript = Transcript(system=request.system, messages=(*request.messages, said)).model_dump_json().encode()
         result = CallResult(
