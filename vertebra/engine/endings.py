@@ -30,7 +30,6 @@ def end_run(
     for activity_id in list(work.calls):
         work.drop_call(activity_id)
     work.branches, work.waits, work.decides, work.asked = {}, {}, {}, {}
-    work.todo.clear()
     work.look = False
 
 

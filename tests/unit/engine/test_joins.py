@@ -242,3 +242,15 @@ def test_plain_edges_of_a_group_are_taken_without_asking() -> None:
     run.done("a#1.1", "a")
 
     assert ["b#1.1", "c#1.1"] == run.calls
+
+
+def test_two_rounds_of_one_fork_at_once_join_apart() -> None:
+    """Two branches enter the same fork: each round's join waits for its own branches only."""
+    nodes = [llm(n) for n in ("o", "p", "q", "f", "b", "c", "j", "z")]
+    made = graph(nodes, "o -> p, q", "p -> f", "q -> f", "f -> b, c", "b, c -> j", "j -> z")
+    run = Drive(made)
+    for activity in ("o#1.1", "p#1.1", "q#1.1", "f#1.1", "f#2.1", "b#1.1"):
+        run.done(activity, "y")
+    assert [] == run.calls
+    run.done("c#1.1", "y")
+    assert ["j#1.1"] == run.calls

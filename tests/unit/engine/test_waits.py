@@ -417,3 +417,15 @@ def test_one_answer_may_close_several_waits_of_a_node() -> None:
 
     assert ["b#1.1"] == run.calls
     assert {} == run.state.waits
+
+
+def test_calls_are_sent_in_order_of_their_numbers() -> None:
+    """The tenth tool call of a turn comes after the second, whatever their names sort like."""
+    asked = tuple(ToolCall(id=f"c{index}", tool="search", arguments={}) for index in range(10))
+    run = Drive(graph([agent("a")]))
+    run.feed(events.CallFinished("a#1.1", CallResult(tool_calls=asked, transcript="t")))
+    for index in (10, 2):
+        run.holds(f"a#1.1.{index}", "context", "renewal")
+    run.answers("context", "renew")
+
+    assert ["a#1.1.2", "a#1.1.10"] == run.calls
