@@ -254,3 +254,12 @@ def test_two_rounds_of_one_fork_at_once_join_apart() -> None:
     assert [] == run.calls
     run.done("c#1.1", "y")
     assert ["j#1.1"] == run.calls
+
+
+def test_a_fork_may_lead_to_its_own_join() -> None:
+    """The branch that goes straight to the join waits there for the other."""
+    run = Drive(graph([llm("a"), llm("b"), llm("j")], "a => b", "a, b -> j"))
+    run.done("a#1.1", "a")
+    assert ["b#1.1"] == run.calls
+    run.done("b#1.1", "b")
+    assert ["j#1.1"] == run.calls
