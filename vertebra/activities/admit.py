@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vertebra.activities import entries
-from vertebra.activities.people import people_of, signed_of
 from vertebra.activities.world import World
 from vertebra.ledger.books import head_query
 from vertebra.policies.decision import Person, Signed, author_of
@@ -25,6 +23,7 @@ from vertebra.schemas.ids import DEFAULT_TENANT, GRAPH_NAME, RUN_ID, RunId, deri
 from vertebra.schemas.run import Admission, AdmitInput, MarkedStart
 from vertebra.schemas.signed import instant
 from vertebra.schemas.strict_json import read_json
+from vertebra.store.people import people_of, people_query, signed_of, signers_query
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, once, transaction
 
@@ -166,8 +165,7 @@ async def _principal(start: Start, world: World) -> Person:
         raise StartRefused(
             f"graph {start.graph.name!r} names no principal, so a start needs a ticket", do="start it by: vertebra run"
         )
-    params: dict[str, list[str]] = {"names": [name], "keys": []}
-    [rows] = await once(world.pool, [Query("person", named("steps", "person"), params)])
+    [rows] = await once(world.pool, [people_query([name], [])])
     person = next((person for person in people_of(rows)), None)
     if person is None or person.revoked_at is not None:
         raise StartRefused(
@@ -202,13 +200,7 @@ def _starter(person: Person) -> Person:
 
 async def _people(signed: Signed, world: World) -> tuple[Person, ...]:
     """The holder of the key, and whom the statement names."""
-    names: list[str] = []
-    with contextlib.suppress(BadJson, AssertionError, KeyError, TypeError):  # author_of refuses what cannot be read
-        plain = read_json(signed.statement)
-        assert isinstance(plain, dict)
-        names = [str(plain["person"])]
-    params = {"names": names, "keys": [signed.key]}
-    [rows] = await once(world.pool, [Query("person", named("steps", "person"), params)])
+    [rows] = await once(world.pool, [signers_query([signed])])
     return people_of(rows)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from vertebra.activities import entries
-from vertebra.activities.people import asked_of, check_row, people_of, signed_of
 from vertebra.activities.world import World
 from vertebra.ledger.attempts import top_up_query
 from vertebra.ledger.books import head_query
@@ -25,6 +24,7 @@ from vertebra.schemas.ids import RunId
 from vertebra.schemas.money import MicroUSD
 from vertebra.schemas.run import Answer, Ask, Loaded, LoadInput
 from vertebra.schemas.signed import Statement
+from vertebra.store.people import asked_of, check_row, people_of, signed_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, transaction
 

@@ -10,9 +10,10 @@ from typing import Literal
 
 from vertebra.client.people import acting, known
 from vertebra.client.signing import About, Signer, signed
-from vertebra.policies.decision import Asked, Person, Signed, check_decision, check_role
+from vertebra.policies.decision import Asked, Person, check_decision, check_role
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.errors import ApprovalClosed, BadInput, NotFound, PolicyError
+from vertebra.store.people import asked_of, signed_of
 from vertebra.store.pool import Connection
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
@@ -95,7 +96,7 @@ async def approval(connection: Connection, approval_id: str) -> Approval:
     if not rows:
         raise NotFound(f"there is no approval {approval_id!r}", do="list them with: vertebra approvals list")
     row = rows[0]
-    asked = _asked(row)
+    asked = asked_of(row)
     people = await known(connection, {d["person"] for d in decisions}, {d["key"] for d in decisions})
     counting = tuple(decision for decision in decisions if _counts(asked, decision, people))
     return Approval(
@@ -186,22 +187,9 @@ def _check_open(found: Approval, verdict: Verdict) -> None:
         raise BadInput("only the arguments of a tool can be edited", at=f"approval {asked.id}", do="approve or deny")
 
 
-def _asked(row: Row) -> Asked:
-    return Asked(
-        id=row["id"],
-        run=row["run"],
-        digest=row["digest"],
-        assign=tuple(row["assign"]),
-        backup=tuple(row["backup"]),
-        escalate_after=row["escalate_after"],
-        expires_at=row["expires_at"],
-    )
-
-
 def _counts(asked: Asked, decision: Row, people: Sequence[Person]) -> bool:
-    signed_row = Signed(bytes(decision["statement"]), bytes(decision["signature"]), decision["key"], decision["at"])
     try:
-        check_decision(asked, signed_row, people)
+        check_decision(asked, signed_of(decision), people)
     except PolicyError:
         return False
     return True

@@ -10,6 +10,7 @@ from vertebra.policies.decision import Person
 from vertebra.policies.signature import key_id
 from vertebra.schemas.errors import Conflict, NotFound, PermissionDenied
 from vertebra.schemas.ids import DEFAULT_TENANT
+from vertebra.store.people import people_of, people_query
 from vertebra.store.pool import Connection
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, trip
@@ -28,19 +29,6 @@ class Enrolment:
     signer: bool = False
 
 
-def person_of(row: Row) -> Person:
-    """A row of `people`."""
-    public = row["public_key"]
-    return Person(
-        name=row["name"],
-        key=row["key"],
-        public_key=None if public is None else bytes(public),
-        roles=tuple(row["roles"]),
-        signer=row["signer"],
-        revoked_at=row["revoked_at"],
-    )
-
-
 async def people(connection: Connection) -> list[Row]:
     """Everybody, by name."""
     [rows] = await trip(connection, [Query("people", named("client", "people"))])
@@ -49,9 +37,8 @@ async def people(connection: Connection) -> list[Row]:
 
 async def known(connection: Connection, names: Collection[str], keys: Collection[str]) -> list[Person]:
     """The people of these names or keys."""
-    params = {"names": sorted(names), "keys": sorted(keys)}
-    [rows] = await trip(connection, [Query("person", named("steps", "person"), params)])
-    return [person_of(row) for row in rows]
+    [rows] = await trip(connection, [people_query(names, keys)])
+    return list(people_of(rows))
 
 
 async def acting(connection: Connection, signer: Signer, roles: Collection[str] | None = None) -> Person:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vertebra.activities.people import asked_of, check_row, people_of, signed_of
 from vertebra.activities.world import World
 from vertebra.boundary.cel_child import CelRequest
 from vertebra.policies.decision import check_decision
@@ -13,6 +12,7 @@ from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.errors import BadSignature, PolicyError
 from vertebra.schemas.graph import Approval
 from vertebra.schemas.ids import derive
+from vertebra.store.people import asked_of, check_row, people_of, signed_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 from vertebra.workers.gate.element import Denied, Element, GateCall, Held, Question, Seen, Verdict, facts_of

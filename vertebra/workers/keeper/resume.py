@@ -11,10 +11,10 @@ from structlog.typing import FilteringBoundLogger
 
 from vertebra.activities import entries
 from vertebra.activities.load import check_command
-from vertebra.activities.people import people_of, signed_of
 from vertebra.policies.decision import author_of
 from vertebra.policies.signature import check_times
 from vertebra.schemas.errors import BadSignature, PermissionDenied, PolicyError
+from vertebra.store.people import people_of, signed_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, Transaction, once, transaction
 from vertebra.workers.keeper import executions, restart

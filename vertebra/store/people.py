@@ -1,18 +1,31 @@
-"""Rows of people, approvals and signatures as the policies' values."""
+"""Rows of people, approvals and signatures as the policies' values, and who may be behind a signature."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable
 
 from vertebra.policies.decision import Asked, Person, Signed
 from vertebra.schemas.canonical import digest_of
 from vertebra.schemas.errors import BadJson, BadSignature
 from vertebra.schemas.signed import Statement
 from vertebra.schemas.strict_json import read_json
-from vertebra.store.transaction import Row
+from vertebra.store.queries import named
+from vertebra.store.transaction import Query, Row
 
 COVERED = ("person", "key", "nonce", "verb", "reason", "arguments_digest")
 """Columns that repeat what was signed, so that they can be asked for; they count only where they agree with it."""
+
+
+def people_query(names: Collection[str], keys: Collection[str]) -> Query:
+    """The people of these names or keys; `people_of` reads the rows."""
+    return Query("person", named("steps", "person"), {"names": sorted(names), "keys": sorted(keys)})
+
+
+def signers_query(signed: Iterable[Signed], also: Iterable[str] = ()) -> Query:
+    """The holders of the keys, whom the statements name, and whoever is named besides."""
+    rows = list(signed)
+    return people_query({*also, *(name for row in rows for name in _named(row))}, {row.key for row in rows})
 
 
 def person_of(row: Row) -> Person:
@@ -66,3 +79,12 @@ def check_row(statement: Statement, row: Row) -> None:
         read_json(data)
     except BadJson as problem:
         raise BadSignature(f"the arguments cannot be read: {problem}") from None
+
+
+def _named(signed: Signed) -> list[str]:
+    """Whom a statement names that nobody has verified yet; nobody where it cannot be read."""
+    with contextlib.suppress(BadJson, AssertionError, KeyError, TypeError):  # author_of refuses what cannot be read
+        plain = read_json(signed.statement)
+        assert isinstance(plain, dict)
+        return [str(plain["person"])]
+    return []
