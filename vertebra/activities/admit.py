@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vertebra.activities import entries
 from vertebra.activities.world import World
-from vertebra.ledger.books import head_query
+from vertebra.audit.append import append_query
+from vertebra.audit.chain import opened as opened_stream
 from vertebra.policies.decision import Person, Signed, author_of
 from vertebra.policies.fields import check_fields
 from vertebra.policies.narrow import narrow
 from vertebra.policies.seal import ContextFields, seal_context
 from vertebra.policies.signature import check_times
+from vertebra.schemas.audit import Entry
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.context import Grant
-from vertebra.schemas.errors import BadInput, BadJson, BadSignature, GraphError, PolicyError, StartRefused, TamperedRow
+from vertebra.schemas.errors import (
+    AuditRefused,
+    BadInput,
+    BadJson,
+    BadSignature,
+    GraphError,
+    PolicyError,
+    StartRefused,
+    TamperedRow,
+)
 from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph, parse_graph
-from vertebra.schemas.ids import DEFAULT_TENANT, GRAPH_NAME, RUN_ID, RunId, derive
+from vertebra.schemas.ids import DEFAULT_TENANT, GRAPH_NAME, RUN_ID, derive
 from vertebra.schemas.run import Admission, AdmitInput, MarkedStart
 from vertebra.schemas.signed import instant
 from vertebra.schemas.strict_json import read_json
-from vertebra.store.people import people_of, people_query, signed_of, signers_query
+from vertebra.store.people import people_of, signed_of, signers_query
 from vertebra.store.queries import named
-from vertebra.store.transaction import Query, Row, once, transaction
+from vertebra.store.transaction import Query, Row, once
 
 MAX_INPUT_BYTES = 1_000_000
 STARTERS = ("starter", "operator", "admin")
@@ -73,13 +85,20 @@ async def _admit(given: AdmitInput, run: str, world: World) -> Admission:
         raise StartRefused(f"{run!r} is no run id", do="use 1 to 200 of the characters A-Z a-z 0-9 . _ -")
     if given.refused is not None:
         raise StartRefused(given.refused)
-    [rows] = await once(world.pool, [_run_row(run)])
+    if GRAPH_NAME.fullmatch(given.graph) is None:
+        raise StartRefused(f"{given.graph[:80]!r} is no name of a graph")
+    marked = _marked(given)
+    rows, graphs = await once(world.pool, [_run_row(run), _newest_graph(given, marked, world)])
     if rows:
         return await _again(given, rows[0], world)
     if given.continued or given.snapshot is not None:
         raise StartRefused(f"run {run!r} was never admitted, so nothing of it can be continued")
-    start = await _read(given, run, world)
-    person = await _principal(start, world)
+    row = _published(given, marked, graphs)
+    start = _start(given, run, marked, row)
+    ticket = _ticket(start)
+    people = await _people(start, [signed_of(row), *([ticket] if ticket else [])], world)
+    _check_publisher(row, people)
+    person = _bare(start, people) if ticket is None else _ticketed(start, ticket, people)
     values = _checked(start)
     claimed = await _claim(start, person, values, world)
     if not claimed:
@@ -125,28 +144,24 @@ async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
     )
 
 
-async def _read(given: AdmitInput, run: str, world: World) -> Start:
+def _published(given: AdmitInput, marked: MarkedStart | None, graphs: list[Row]) -> Row:
     """The published graph that this start means."""
-    if GRAPH_NAME.fullmatch(given.graph) is None:
-        raise StartRefused(f"{given.graph[:80]!r} is no name of a graph")
-    marked = _marked(given)
-    params = {"name": given.graph, "version": marked.version if marked else None, "drafts": world.drafts}
-    [rows] = await once(world.pool, [Query("newest_graph", named("steps", "newest_graph"), params)])
-    if not rows:
+    if not graphs:
         version = f" version {marked.version}" if marked and marked.version else ""
         raise StartRefused(f"no graph {given.graph!r}{version} is published", do="vertebra publish FILE")
-    row = rows[0]
-    if digest_of(bytes(row["bytes"])) != row["digest"]:
+    if digest_of(bytes(graphs[0]["bytes"])) != graphs[0]["digest"]:
         raise TamperedRow(f"the graph {given.graph!r} was changed in the database")
-    await _check_publisher(row, world)
+    return graphs[0]
+
+
+def _start(given: AdmitInput, run: str, marked: MarkedStart | None, row: Row) -> Start:
     text = given.text if marked is None else marked.input or "{}"
     return Start(run, given, text, marked, parse_graph(bytes(row["bytes"]).decode()), row["tenant"], row["now"])
 
 
-async def _check_publisher(row: Row, world: World) -> None:
-    signed = signed_of(row)
+def _check_publisher(row: Row, people: Sequence[Person]) -> None:
     try:
-        statement, person = author_of(signed, "publish", await _people(signed, world))
+        statement, person = author_of(signed_of(row), "publish", people)
         if statement.digest != row["digest"] or statement.id != f"{row['name']}@{row['version']}":
             raise BadSignature("the publication was signed for another graph")
     except PolicyError as error:
@@ -155,18 +170,14 @@ async def _check_publisher(row: Row, world: World) -> None:
         raise StartRefused(f"graph {row['name']!r} was published by {person.name!r}, who is no author")
 
 
-async def _principal(start: Start, world: World) -> Person:
-    """Whom the run acts for: who signed the ticket, else the service principal that the graph names."""
-    ticket = start.marked.ticket if start.marked else None
-    if ticket is not None:
-        return await _ticketed(start, ticket, world)
+def _bare(start: Start, people: Sequence[Person]) -> Person:
+    """Whom a start without a ticket acts for: the service principal that the graph names."""
     name = start.graph.principal
     if name is None:
         raise StartRefused(
             f"graph {start.graph.name!r} names no principal, so a start needs a ticket", do="start it by: vertebra run"
         )
-    [rows] = await once(world.pool, [people_query([name], [])])
-    person = next((person for person in people_of(rows)), None)
+    person = next((person for person in people if person.name == name), None)
     if person is None or person.revoked_at is not None:
         raise StartRefused(
             f"{name!r}, whom graph {start.graph.name!r} names, is not enrolled", do="vertebra people add"
@@ -174,10 +185,10 @@ async def _principal(start: Start, world: World) -> Person:
     return _starter(person)
 
 
-async def _ticketed(start: Start, ticket: Json, world: World) -> Person:
-    signed = _ticket(ticket, start.now)
+def _ticketed(start: Start, ticket: Signed, people: Sequence[Person]) -> Person:
+    """Whom a start acts for whose ticket counts: who signed it."""
     try:
-        statement, person = author_of(signed, "start", await _people(signed, world))
+        statement, person = author_of(ticket, "start", people)
         check_times(statement, start.now)
         if statement.expires_at is None:
             raise BadSignature("it has no end, so whoever finds it could start the run at any time")
@@ -198,13 +209,17 @@ def _starter(person: Person) -> Person:
     return person
 
 
-async def _people(signed: Signed, world: World) -> tuple[Person, ...]:
-    """The holder of the key, and whom the statement names."""
-    [rows] = await once(world.pool, [signers_query([signed])])
+async def _people(start: Start, signed: Sequence[Signed], world: World) -> tuple[Person, ...]:
+    """The holders of the keys, whom the statements name, and whom the graph names."""
+    principal = [] if start.graph.principal is None else [start.graph.principal]
+    [rows] = await once(world.pool, [signers_query(signed, principal)])
     return people_of(rows)
 
 
-def _ticket(ticket: Json, now: datetime) -> Signed:
+def _ticket(start: Start) -> Signed | None:
+    ticket = start.marked.ticket if start.marked else None
+    if ticket is None:
+        return None
     try:
         assert isinstance(ticket, dict)
         statement, signature = str(ticket["statement"]), bytes.fromhex(str(ticket["signature"]))
@@ -213,7 +228,7 @@ def _ticket(ticket: Json, now: datetime) -> Signed:
         key = str(plain["key"])
     except (AssertionError, BadJson, KeyError, TypeError, ValueError):
         raise StartRefused("the start ticket cannot be read", do="sign a new one: vertebra run") from None
-    return Signed(statement.encode(), signature, key, now)
+    return Signed(statement.encode(), signature, key, start.now)
 
 
 def _marked(given: AdmitInput) -> MarkedStart | None:
@@ -257,32 +272,34 @@ async def _claim(start: Start, person: Person, values: dict[str, Json], world: W
         "limit_tokens": budget.tokens if budget else None,
         "on_breach": budget.on_breach if budget else "reject",
     }
-    async with transaction(world.pool) as opened:
-        claimed, head = await opened.trip(
-            [Query("claim_run", named("steps", "claim_run"), row), head_query(RunId(start.run))]
-        )
-        if not claimed:
-            return False
-        told = [
-            entries.event(
-                world,
-                "run_start",
-                person.name,
-                run=head[0],
-                content=text,
-                spine=graph.name,
-                version=graph.version,
-                digest=graph.digest,
-            )
-        ]
-        sealed = _contexts(start, world)
-        told += [
-            entries.event(world, "context_granted", "admit", run=head[0], context=str(query.params["id"]),
-                          agent=str(query.params["agent"]))
-            for query in sealed
-        ]  # fmt: skip
-        await opened.commit([*sealed, *entries.append(head[0], told, world)])
-        return True
+    sealed = _contexts(start, world)
+    told = [
+        entries.event(
+            world,
+            "run_start",
+            person.name,
+            run=row,
+            content=text,
+            spine=graph.name,
+            version=graph.version,
+            digest=graph.digest,
+        ),
+        *(_granted(query, row, world) for query in sealed),
+    ]
+    # a claimed run's stream is open and empty; where somebody was faster it is not, and nothing of this happens
+    first = append_query(told, opened_stream(start.run), world.audit_key)
+    try:
+        await once(world.pool, [Query("claim_run", named("steps", "claim_run"), row), *sealed, first])
+    except AuditRefused as refused:
+        if not refused.head_moved:
+            raise
+        return False
+    return True
+
+
+def _granted(query: Query, row: Row, world: World) -> Entry:
+    context, agent = str(query.params["id"]), str(query.params["agent"])
+    return entries.event(world, "context_granted", "admit", run=row, context=context, agent=agent)
 
 
 def _contexts(start: Start, world: World) -> list[Query]:
@@ -349,6 +366,11 @@ def _admission(start: Start, values: dict[str, Json]) -> Admission:
         input=values,
         contexts={name: _context_id(start.run, name) for name in ("", *start.graph.agents)},
     )
+
+
+def _newest_graph(given: AdmitInput, marked: MarkedStart | None, world: World) -> Query:
+    params = {"name": given.graph, "version": marked.version if marked else None, "drafts": world.drafts}
+    return Query("newest_graph", named("steps", "newest_graph"), params)
 
 
 def _run_row(run: str) -> Query:
