@@ -23,7 +23,7 @@ async def close(given: CloseInput, run: str, world: World) -> bool:
         if heads[0]["ended_at"] is not None:
             return False
         graph = await world.graph(pinned[0]["graph_digest"])
-        envelopes, told = entries.notes(given.notes, heads[0], graph, world.now())
+        envelopes, told = await entries.notes(opened, given.notes, heads[0], graph, world)
         error = given.error
         told.append(
             entries.event(

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from vertebra.activities.envelopes import envelope_query
+from vertebra.activities.envelopes import envelope_query, known_query, unwritten
 from vertebra.activities.world import World
 from vertebra.audit.append import admin_head, admin_head_query, append_query
 from vertebra.ledger.books import books_of
 from vertebra.schemas.audit import Content, Detail, Entry, timestamp
 from vertebra.schemas.call import Note
-from vertebra.schemas.envelope import of_note
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import Tenant
-from vertebra.store.transaction import Query, Row, transaction
+from vertebra.store.transaction import Query, Row, Transaction, transaction
 
 
 def event(
@@ -56,12 +55,16 @@ def append(books: Row, entries: Sequence[Entry], world: World) -> tuple[Query, .
     return (append_query(entries, books_of(books).head, world.audit_key),) if entries else ()
 
 
-def notes(noted: Sequence[Note], books: Row, graph: CompiledGraph, now: datetime) -> tuple[list[Query], list[Entry]]:
-    """Envelopes and entries of what the engine decided since the last call."""
-    envelopes = [
-        envelope_query(books["tenant"], of_note(books["id"], graph.name, graph.version, note)) for note in noted
-    ]
-    return envelopes, [note_entry(note, books["id"], books["correlation_id"], graph.name, now) for note in noted]
+async def notes(
+    opened: Transaction, noted: Sequence[Note], books: Row, graph: CompiledGraph, world: World
+) -> tuple[list[Query], list[Entry]]:
+    """Envelopes and entries of what the engine decided since the last call, without those that are written."""
+    if not noted:
+        return [], []
+    [known] = await opened.trip([known_query(books["id"], graph, noted)])
+    fresh = unwritten(books["id"], graph, noted, known)
+    told = [note_entry(note, books["id"], books["correlation_id"], graph.name, world.now()) for note, _ in fresh]
+    return [envelope_query(books["tenant"], envelope) for _, envelope in fresh], told
 
 
 def note_entry(note: Note, run: str, correlation_id: str, graph: str, now: datetime) -> Entry:

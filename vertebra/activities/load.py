@@ -62,7 +62,7 @@ async def load(given: LoadInput, run: str, world: World) -> Loaded:
             _answer(ask, approvals, decisions, valid, lives, known, found, world)
         _arrived(given, answered, found)
         graph = await world.graph(pinned[0]["graph_digest"])
-        envelopes, told = entries.notes(given.notes, heads[0], graph, world.now())
+        envelopes, told = await entries.notes(opened, given.notes, heads[0], graph, world)
         told += found.told
         looked = Query(
             "done_wake", named("steps", "done_wake"), {"run": run, "refs": _refs(decisions, commands, answered)}
@@ -256,7 +256,7 @@ def _of_decision(row: Row, decision: Row) -> Answer:
 def _unblocked(ask: Ask, commands: Sequence[Row], found: Found) -> None:
     """`skip` and `override` stand for good; the n-th `retry` answers the n-th block of a visit."""
     mine = [row for row in commands if (row["node"], row["visit"]) == (ask.node, ask.visit)]
-    for row in mine:
+    for row in reversed(mine):  # the newest: an override that did not fit must not stand in the way of another
         if row["verb"] in ("skip", "override"):
             found.answers.append(_of_command(ask, row))
             return

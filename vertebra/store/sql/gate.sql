@@ -122,3 +122,7 @@ select bytes from graphs where digest = %(digest)s;
 -- name: run_pins
 -- What never changes of a run: which graph it pins, whose it is.
 select tenant, graph_digest, correlation_id from runs where id = %(run)s;
+
+-- name: known_envelopes
+-- Which of these envelopes are written.
+select digest from envelopes where run = %(run)s and digest = any(%(digests)s);

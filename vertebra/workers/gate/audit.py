@@ -6,28 +6,43 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vertebra.activities.entries import note_entry
-from vertebra.activities.envelopes import envelope_query
+from vertebra.activities.envelopes import envelope_query, known_query, unwritten
 from vertebra.activities.world import World
 from vertebra.audit.append import append_query
 from vertebra.ledger.books import books_of
 from vertebra.schemas.audit import Content, Detail, Entry, Phase, timestamp
 from vertebra.schemas.call import Note
-from vertebra.schemas.envelope import of_note
+from vertebra.schemas.envelope import Envelope
 from vertebra.store.transaction import Query, Row
 from vertebra.workers.gate.element import Denied, Element, GateCall, Held, Seen, Settled
 
 OPERATIONS = {"llm": "llm_call", "tool": "tool_execution"}
 
 
+def reads(call: GateCall) -> Sequence[Query]:
+    """Which of the engine's notes are written already."""
+    return (known_query(call.run, call.graph, call.given.notes),) if call.given.notes else ()
+
+
 def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
     """The intent, after what the engine decided since the last call."""
-    notes = call.given.notes if seen.attempt == 1 else ()
-    envelopes = [
-        envelope_query(call.tenant, of_note(call.run, call.graph.name, call.graph.version, note)) for note in notes
-    ]
-    entries = [noted(call, note, world.now()) for note in notes]
-    entries.append(_entry(call, "intent", seen.attempt, world.now(), input=_content(call)))
-    return *envelopes, _append(seen.of("budget")[0], entries, world)
+    intent = _entry(call, "intent", seen.attempt, world.now(), input=_content(call))
+    return noted(call, seen, seen.of("budget")[0], [intent], world)
+
+
+def noted(call: GateCall, seen: Seen, books: Row, then: Sequence[Entry], world: World) -> Sequence[Query]:
+    """What the engine decided since the last call, and `then` these entries: one append."""
+    fresh = unwritten_notes(call, seen)
+    told = [note_entry(note, call.run, call.correlation_id, call.graph.name, world.now()) for note, _ in fresh]
+    envelopes = [envelope_query(call.tenant, envelope) for _, envelope in fresh]
+    return *envelopes, _append(books, [*told, *then], world)
+
+
+def unwritten_notes(call: GateCall, seen: Seen) -> list[tuple[Note, Envelope]]:
+    """The notes that came with this call and are not written."""
+    if not call.given.notes:
+        return []
+    return unwritten(call.run, call.graph, call.given.notes, seen.of("audit"))
 
 
 def after(call: GateCall, settled: Settled, world: World) -> Sequence[Query]:
@@ -67,11 +82,6 @@ def refusal(call: GateCall, verdict: Held | Denied, books: Row, world: World) ->
     return _append(books, [entry], world)
 
 
-def noted(call: GateCall, note: Note, now: datetime) -> Entry:
-    """What the engine decided between two calls: an edge taken, a node skipped, a person's answer."""
-    return note_entry(note, call.run, call.correlation_id, call.graph.name, now)
-
-
 def _append(row: Row, entries: Sequence[Entry], world: World) -> Query:
     return append_query(entries, books_of(row).head, world.audit_key)
 
@@ -103,4 +113,4 @@ def _entry(call: GateCall, phase: Phase, attempt: int | None, now: datetime, inp
     )
 
 
-ELEMENT = Element("audit", writes=writes, after=after)
+ELEMENT = Element("audit", reads=reads, writes=writes, after=after)

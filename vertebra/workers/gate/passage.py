@@ -73,8 +73,20 @@ async def _before(call: GateCall, world: World) -> Attempt | CallResult:
             await opened.commit([query for element in ELEMENTS for query in element.writes(call, seen, world)])
             return Attempt(seen.attempt, len(journal.counted(call, seen)))
     if isinstance(verdict, Answer):
+        if audit.unwritten_notes(call, seen):
+            await _note(call, world)
         return verdict.result
     return await _refuse(call, verdict, world)
+
+
+async def _note(call: GateCall, world: World) -> None:
+    """A resumed run may tell, with a call that the journal answers, what was never written."""
+    async with transaction(world.pool) as opened:
+        seen = Seen()
+        [books], known = await opened.trip([head_query(RunId(call.run)), *audit.reads(call)])
+        seen.rows["audit"] = [known]
+        if audit.unwritten_notes(call, seen):
+            await opened.commit(audit.noted(call, seen, books, [], world))
 
 
 async def _look(call: GateCall, world: World, brought: list[list[Row]]) -> Seen:
