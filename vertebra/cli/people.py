@@ -66,7 +66,7 @@ def revoke(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: AsJson
 
     async def revoked() -> None:
         async with desk.database("vertebra_owner") as connection:
-            await people.revoke_person(connection, name)
+            await people.revoke_person(connection, name, by=desk.person)
 
     asyncio.run(revoked())
     desk.out.give({"name": name, "outcome": "revoked"}, f"{name}: revoked")

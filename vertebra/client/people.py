@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from vertebra.schemas.ids import DEFAULT_TENANT
 from vertebra.store.people import people_of, people_query
 from vertebra.store.pool import Connection
 from vertebra.store.queries import named
-from vertebra.store.transaction import Query, Row, trip
+from vertebra.store.transaction import Query, Row, pipelined, trip
 
 PLATFORM_ROLES = ("starter", "author", "operator", "admin")
 
@@ -70,25 +71,34 @@ async def enrol(connection: Connection, enrolments: Iterable[Enrolment], by: str
     standing = {row["name"]: row for row in await people(connection)}
     for one in wanted:
         _check(one, standing.get(one.name))
-    queries = [_enrol_query(one, by) for one in wanted]
-    rows = await trip(connection, queries) if queries else []
-    changed = [row["name"] for found in rows for row in found]
-    if changed:
-        await trip(connection, [audit_query(f"person/{name}/{by}") for name in changed])
+    if not wanted:
+        return []
+    async with pipelined(connection) as opened:
+        rows = await opened.trip([_enrol_query(one, by) for one in wanted])
+        changed = [row["name"] for found in rows for row in found]
+        await opened.commit([_told(name) for name in changed])
     return changed
 
 
-async def revoke_person(connection: Connection, name: str) -> None:
+async def revoke_person(connection: Connection, name: str, by: str) -> None:
     """End what a person may do, for good, as the owner. Raises NotFound."""
-    [rows] = await trip(connection, [Query("revoke_person", named("client", "revoke_person"), {"name": name})])
-    if not rows:
-        raise NotFound(f"nobody of the name {name!r} is enrolled, or was revoked before", do="vertebra people list")
+    revoke = Query("revoke_person", named("client", "revoke_person"), {"name": name, "by": by})
+    async with pipelined(connection) as opened:
+        [rows] = await opened.trip([revoke])
+        if not rows:
+            raise NotFound(f"nobody of the name {name!r} is enrolled, or was revoked before", do="vertebra people list")
+        await opened.commit([_told(name)])
 
 
 def audit_query(ref: str) -> Query:
     """Ask the keeper, who holds the audit key, to put a row on record."""
     params = {"tenant": DEFAULT_TENANT, "kind": "audit", "run": None, "ref": ref}
     return Query("put_outbox", named("client", "put_outbox"), params)
+
+
+def _told(name: str) -> Query:
+    """Every change is on record, so every change has a nonce."""
+    return audit_query(f"person/{name}/{secrets.token_hex(8)}")
 
 
 def _check(one: Enrolment, standing: Row | None) -> None:

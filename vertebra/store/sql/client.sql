@@ -3,11 +3,12 @@
 select name, key, public_key, roles, service, signer, enrolled_by, enrolled_at, revoked_at from people order by name;
 
 -- name: enrol
--- Write a person, or give one new roles; the key stays what it was. Gives the name if something changed.
+-- Write a person, or give one new roles; the key stays what it was. Gives the name if something changed. `enrolled_by` is
+-- who wrote the row last, as the record of it tells.
 insert into people (tenant, name, public_key, key, roles, service, signer, enrolled_by)
 values (%(tenant)s, %(name)s, %(public_key)s, %(key)s, %(roles)s, %(service)s, %(signer)s, %(by)s)
 on conflict (name) do update
-set roles = excluded.roles, service = excluded.service, signer = excluded.signer,
+set roles = excluded.roles, service = excluded.service, signer = excluded.signer, enrolled_by = excluded.enrolled_by,
     public_key = coalesce(people.public_key, excluded.public_key), key = coalesce(people.key, excluded.key)
 where people.revoked_at is null
     and (people.roles, people.service, people.signer, people.key)
@@ -16,7 +17,7 @@ returning name;
 
 -- name: revoke_person
 -- For good: a name that was revoked is not enrolled again.
-update people set revoked_at = now() where name = %(name)s and revoked_at is null returning name;
+update people set revoked_at = now(), enrolled_by = %(by)s where name = %(name)s and revoked_at is null returning name;
 
 -- name: put_outbox
 -- What the keeper repeats until it is done; the same thing twice is one row.

@@ -54,6 +54,33 @@ update outbox set due_at = now() + make_interval(secs => least(60, 2 ^ least(tri
 -- Nothing is left to do for this row.
 update outbox set done_at = now() where id = %(id)s and done_at is null;
 
+-- name: claim_audits
+-- What was administered and is not on record yet, each pushed back before it is tried: 1, 2, 4 .. 60 s.
+update outbox set tries = tries + 1, due_at = now() + make_interval(secs => least(60, 2 ^ least(tries, 6)))
+where id in (
+    select id from outbox where kind = 'audit' and done_at is null and due_at <= now()
+    order by id limit %(limit)s for update skip locked
+)
+returning id, tenant, ref;
+
+-- name: lock_audit
+-- The same row, for as long as its entry is written; no row where another worker has written it.
+select id from outbox where id = %(id)s and done_at is null for update;
+
+-- name: publications
+-- The versions of graphs that bear this nonce, each with the digest of the bytes that are stored.
+select name, version, digest, draft, published_by as person, key, nonce, statement, signature, at,
+    'sha256:' || encode(sha256(bytes), 'hex') as held
+from graphs where nonce = %(nonce)s order by at, name, version limit 10;
+
+-- name: revocation
+-- One revocation.
+select id, kind, target, reason, person, key, nonce, statement, signature, at from revocations where id = %(id)s;
+
+-- name: enrolled
+-- One person, as the owner wrote it last.
+select name, key, roles, service, signer, enrolled_by, revoked_at from people where name = %(name)s;
+
 -- name: lock_run
 -- Lock a run's row and read it, unless somebody is at work on it: then no row, and a later pass comes back.
 select id, tenant, state, epoch, ended_at, correlation_id, audit_seq, audit_hash, limit_microusd, limit_tokens, on_breach,

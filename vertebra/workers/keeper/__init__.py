@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from vertebra.activities.world import World
 from vertebra.schemas.errors import StoreError
-from vertebra.workers.keeper import expiry, orphans, reminders, resume, unseen, wake
+from vertebra.workers.keeper import administration, expiry, orphans, reminders, resume, unseen, wake
 from vertebra.workers.keeper.duty import BATCH, Duty, Office, Times
 
 __all__ = ["DUTIES", "Keeper", "Times"]
@@ -23,6 +23,7 @@ DUTIES: tuple[Duty, ...] = (
     expiry.EXPIRY,
     unseen.UNSEEN,
     orphans.ORPHANS,
+    administration.ADMINISTRATION,
 )
 BACKOFF_S, BACKOFF_MAX_S = 1.0, 30.0
 
