@@ -119,7 +119,8 @@ def worker_spec(desk: Desk) -> ChildSpec:
         "drafts": "true",
     }
     env = {**os.environ, **{variable(name): value for name, value in own.items()}}
-    argv = (sys.executable, "-m", "vertebra.cli.main", "worker")
+    # -P: else Python would import from the project folder, whose code runs in the sandbox only
+    argv = (sys.executable, "-P", "-m", "vertebra.cli.main", "worker")
     return ChildSpec(WORKER, argv, env, takes_runs, cwd=settings.project, stop_timeout_s=10.0)
 
 
