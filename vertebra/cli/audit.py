@@ -145,5 +145,5 @@ def _keys(desk: Desk) -> Mapping[str, MacKey] | None:
 def _told(report: Report) -> str:
     macs = "hashes, chains, heads and MACs" if report.macs_checked else "hashes, chains and heads, not the MACs"
     lines = [str(finding) for finding in report.findings]
-    verdict = "nothing was changed" if report.ok else f"{len(lines)} findings"
+    verdict = "nothing was changed" if report.ok else f"{len(lines)} finding{'s' if len(lines) > 1 else ''}"
     return "\n".join([*lines, f"{report.entries} entries of {report.streams} streams, {macs} checked: {verdict}"])
