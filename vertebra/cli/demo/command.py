@@ -134,3 +134,4 @@ async def _enter() -> None:
         await pressed.wait()
     finally:
         loop.remove_reader(sys.stdin.fileno())
+    sys.stdin.readline()

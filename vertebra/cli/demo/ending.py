@@ -6,23 +6,27 @@ import shutil
 import sys
 from pathlib import Path
 
+from vertebra.cli.demo.kill import KILLED
 from vertebra.cli.demo.play import Play
 from vertebra.cli.output import money, span
 from vertebra.cli.show import path_of
 from vertebra.client.runs import Picture
 
-_HEADS = ("run", "state", "path", "model calls", "tokens", "cost", "approvals", "time", "id")
+_HEADS = ("run", "path", "model calls", "tokens", "cost", "approvals", "time")
 
 
 async def ending(play: Play) -> None:
     """Show the table and the addresses."""
     found = [await play.picture(run) for run in play.labels]
     play.screen.table(_HEADS, [_row(play, one) for one in found])
-    play.check(all(one.run["state"] == "completed" for one in found), f"all {len(found)} runs were completed")
+    left = [f"{play.labels[one.run['id']]} is {one.run['state']}" for one in found if one.run["state"] != "completed"]
+    play.check(not left, "; ".join(left) or f"all {len(found)} runs were completed")
     services = play.dev.services
     play.screen.line()
+    web = f"{services.temporal_ui}/namespaces/{services.temporal_namespace}/workflows"
     for name, place in {
-        "Temporal Web UI": services.temporal_ui or "-",
+        "Temporal Web UI": web,
+        "the killed run": f"{web}/{play.labelled(KILLED)}",
         "Temporal": services.temporal_address,
         "mails": str(play.folder / ".vertebra/mail/new"),
         "logs": str(play.folder / ".vertebra/logs"),
@@ -54,12 +58,10 @@ def _row(play: Play, found: Picture) -> tuple[str, ...]:
     bought = play.sales(run["id"])
     return (
         play.labels[run["id"]],
-        run["state"],
         path_of(found.path) or "-",
         str(bought.total()),
         str(run["spent_tokens"]),
         money(run["spent_microusd"]),
         ", ".join(one["state"] for one in found.approvals) or "-",
         span((run["ended_at"] or run["now"]) - run["started_at"]),
-        run["id"],
     )
