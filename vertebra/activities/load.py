@@ -288,8 +288,7 @@ def _limits(run: Row, commands: Sequence[Row]) -> list[str]:
 def _lives(context: str, lives: Sequence[Row]) -> bool:
     for row in lives:
         if row["id"] == context:
-            until = row["renewed_until"] or row["expires_at"]
-            return until is None or bool(until > row["now"])
+            return row["until"] is None or bool(row["until"] > row["now"])
     return False
 
 

@@ -7,14 +7,16 @@ select id, tenant, chain, epoch, state, ended_at, graph_digest, correlation_id, 
 from runs where id = %(run)s;
 
 -- name: contexts
--- A context and its ancestors, nearest first, each with its latest renewal.
+-- A context and its ancestors, nearest first, each with its end: a renewal also renews what was narrowed from it.
 with recursive line as (
     select c.*, 0 as up from contexts c where c.id = %(context)s
     union all
     select p.*, l.up + 1 from contexts p join line l on p.id = l.parent where l.up < 16
 )
 select l.id, l.parent, l.run, l.agent, l.grant, l.depth, l.expires_at, l.key_id, l.seal, l.tenant, l.up, l.at,
-    (select max(r.expires_at) from renewals r where r.context = l.id) as renewed_until,
+    case when l.expires_at is not null then greatest(
+        l.expires_at, (select max(r.expires_at) from renewals r join line a on a.id = r.context where a.up >= l.up)
+    ) end as until,
     (
         select v.reason from revocations v
         where v.kind = 'context' and v.target = l.id and v.lifted_at is null order by v.at limit 1

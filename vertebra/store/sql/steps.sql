@@ -113,9 +113,16 @@ from contexts c where c.run = %(run)s and (%(context)s::text is null or c.id = %
 on conflict do nothing;
 
 -- name: context_lives
--- When each context of a run ends.
-select c.id, c.depth, c.expires_at, max(r.expires_at) as renewed_until, now() as now
-from contexts c left join renewals r on r.context = c.id where c.run = %(run)s group by c.id, c.depth, c.expires_at;
+-- When each context of a run ends, without an end if never; a renewal also renews what was narrowed from it.
+with recursive line as (
+    select c.id as context, c.id, c.parent from contexts c where c.run = %(run)s
+    union all
+    select l.context, p.id, p.parent from contexts p join line l on p.id = l.parent
+)
+select c.id, now() as now, case when c.expires_at is not null then greatest(
+    c.expires_at, (select max(r.expires_at) from renewals r join line l on l.id = r.context where l.context = c.id)
+) end as until
+from contexts c where c.run = %(run)s;
 
 -- name: done_wake
 -- The run has looked at these rows, or, without a list, has ended: what was to wake it has done so.

@@ -69,9 +69,8 @@ def _fields(row: Row) -> ContextFields:
 
 def _expired(line: list[Row], now: datetime) -> Verdict:
     for row in line:
-        expires = row["renewed_until"] or row["expires_at"]
-        if expires is not None and expires <= now:
-            reason = f"context {row['id']} expired at {expires:%Y-%m-%d %H:%M:%S} UTC"
+        if row["until"] is not None and row["until"] <= now:
+            reason = f"context {row['id']} expired at {row['until']:%Y-%m-%d %H:%M:%S} UTC"
             return Held(Hold(kind="renewal", id=row["id"]), "context", reason)
     return None
 
