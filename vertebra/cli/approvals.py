@@ -14,6 +14,7 @@ from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.inputs import read_inputs
 from vertebra.cli.options import As, AsJson, Reason
 from vertebra.cli.output import span, stamp, table, when
+from vertebra.cli.results import pairs_of, tool_of
 from vertebra.cli.waking import wake_run
 from vertebra.client import approvals, graphs
 from vertebra.client.approvals import Approval, Verdict
@@ -21,8 +22,6 @@ from vertebra.policies.fields import check_fields
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadInput
 from vertebra.schemas.fields import Fields, fields_of
-from vertebra.schemas.strict_json import read_json
-from vertebra.schemas.tool import ToolSpec
 from vertebra.store.pool import Connection
 from vertebra.store.transaction import Row
 from vertebra.tools.checks import check_arguments
@@ -165,44 +164,23 @@ async def _edited(connection: Connection, found: Approval, edit: Sequence[str]) 
     if found.tool is None or found.kind != "effect":
         raise BadInput("only the arguments of a tool can be edited", at="--set", do="approve or deny")
     graph = (await graphs.published(connection, found.graph, found.version, drafts=True)).graph
-    spec = _spec(await graphs.pinned(connection, found.tenant, graph.tools[found.tool]))
+    spec = tool_of(await graphs.pinned(connection, found.tenant, graph.tools[found.tool]))
     shown = found.arguments if isinstance(found.arguments, dict) else {}
-    properties = spec.input_schema.get("properties")
-    changed = _changed(edit, properties if isinstance(properties, dict) else {})
+    changed = read_inputs(edit, pairs_of(spec.input_schema), at="--set")[0]
+    if not isinstance(changed, dict):
+        raise BadInput("must be an object", at="--set", do="name the arguments that change: --set k=v")
     arguments: Json = {**shown, **changed}
     check_arguments(spec, arguments)
     return arguments
 
 
-def _changed(edit: Sequence[str], properties: dict[str, Json]) -> dict[str, Json]:
-    """`k=v` by the types of the tool's schema, or an object from a file."""
-    changed: dict[str, Json] = {}
-    for part in edit:
-        name, sign, text = part.partition("=")
-        if not sign or part.startswith("@"):
-            value = read_inputs([part], {})[0]
-            changed |= value if isinstance(value, dict) else {}
-            continue
-        declared = properties.get(name)
-        is_text = not isinstance(declared, dict) or declared.get("type") == "string"
-        changed[name] = text if is_text else read_json(text, at=f"--set {name}")
-    return changed
-
-
 def _answer(found: Approval, given: Sequence[str]) -> Json:
     form = found.request.get("form")
     fields: Fields = fields_of(form) if isinstance(form, str) else {}
-    values = read_inputs(given, fields)[0]
+    values = read_inputs(given, fields, at="--answer")[0]
     if not fields:
         return values or None
     return check_fields(fields, values, at=f"the answer to {found.asked.id}")
-
-
-def _spec(data: bytes) -> ToolSpec:
-    """A tool's definition as it was pinned: its two schemas are texts there, because they may hold floats."""
-    plain = json.loads(data)
-    schemas = {name: json.loads(plain[name]) for name in ("input_schema", "output_schema")}
-    return ToolSpec.model_validate(plain | schemas)
 
 
 def _who(row: Row) -> str:

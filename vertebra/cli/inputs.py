@@ -13,30 +13,30 @@ from vertebra.schemas.fields import Field, Fields
 from vertebra.schemas.strict_json import read_json
 
 
-def read_inputs(given: Sequence[str], fields: Fields) -> list[Json]:
-    """The input of each run to be started. Raises BadInput, BadJson with the line."""
+def read_inputs(given: Sequence[str], fields: Fields, at: str = "--input") -> list[Json]:
+    """The input of each run to be started; `at` names the option. Raises BadInput, BadJson with the line."""
     pairs = [text for text in given if _is_pair(text)]
     sources = [text for text in given if not _is_pair(text)]
     if len(sources) > 1:
-        raise BadInput("more than one file of input", at="--input", do="start a second command for the other")
-    values = _values(sources[0]) if sources else [{}]
-    named = read_pairs(pairs, fields)
+        raise BadInput("more than one file of input", at=at, do="start a second command for the other")
+    values = _values(sources[0], at) if sources else [{}]
+    named = _pairs(pairs, fields, at)
     if not named:
         return values
     if not all(isinstance(value, dict) for value in values):
-        raise BadInput("k=v needs inputs that are objects", at="--input")
+        raise BadInput("k=v needs inputs that are objects", at=at)
     return [{**value, **named} for value in values if isinstance(value, dict)]
 
 
-def read_pairs(pairs: Sequence[str], fields: Fields) -> dict[str, Json]:
+def _pairs(pairs: Sequence[str], fields: Fields, at: str) -> dict[str, Json]:
     """`k=v` by the types of the fields: text as it stands, `@file` for the text of a file, the rest as JSON."""
     found: dict[str, Json] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
         field = fields.get(name)
         if field is None:
-            raise BadInput(f"there is no field {name!r}", at="--input", do=nearest(name, fields))
-        found[name] = _typed(field, _text(text.removeprefix("@")) if text.startswith("@") else text, f"--input {name}")
+            raise BadInput(f"there is no field {name!r}", at=at, do=nearest(name, fields))
+        found[name] = _typed(field, _text(text.removeprefix("@")) if text.startswith("@") else text, f"{at} {name}")
     return found
 
 
@@ -44,11 +44,11 @@ def _is_pair(text: str) -> bool:
     return "=" in text and not text.startswith("@")
 
 
-def _values(source: str) -> list[Json]:
+def _values(source: str, at: str) -> list[Json]:
     if source == "-":
         return [read_json(sys.stdin.read(), at="standard input")]
     if not source.startswith("@"):
-        raise BadInput(f"{source!r} is no input", at="--input", do="write k=v, @FILE.json, @FILE.jsonl or -")
+        raise BadInput(f"{source!r} is no input", at=at, do="write k=v, @FILE.json, @FILE.jsonl or -")
     path = source.removeprefix("@")
     text = _text(path)
     if not path.endswith(".jsonl"):

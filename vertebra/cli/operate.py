@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from vertebra.cli.desk import Desk, open_desk
-from vertebra.cli.inputs import read_inputs
 from vertebra.cli.options import As, AsJson, Reason, RunArgument
+from vertebra.cli.results import read_result
 from vertebra.cli.waking import wake_run
 from vertebra.client import graphs
 from vertebra.client.commands import Order, command, run_row
-from vertebra.policies.fields import check_fields, nearest
+from vertebra.policies.fields import nearest
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadInput
-from vertebra.schemas.fields import Fields, fields_of
-from vertebra.schemas.graph import CompiledGraph, Node
-from vertebra.schemas.prompt import Prompt
 from vertebra.store.pool import Connection
 
 retry_app, skip_app, override_app = typer.Typer(), typer.Typer(), typer.Typer()
@@ -126,20 +123,5 @@ async def _override(desk: Desk, run: str, order: Order, given: list[str]) -> Non
             raise BadInput(
                 f"graph {graph.name!r} has no node {order.node!r}", do=nearest(order.node or "", graph.nodes)
             )
-        fields = await _fields(connection, row["tenant"], graph, node)
-        values = read_inputs(given, fields or {name.partition("=")[0]: _ANY for name in given})[0]
-        checked: Json = values if fields is None else check_fields(fields, values, at=f"the result of {node.id!r}")
-        await give_orders(desk, connection, run, [Order("override", order.node, order.visit, checked, order.reason)])
-
-
-async def _fields(connection: Connection, tenant: str, graph: CompiledGraph, node: Node) -> Fields | None:
-    """What the node's result must hold, where its prompt says so; None where a tool or rule decides it."""
-    if node.agent is None:
-        return None
-    pin = graph.agents[node.agent].prompt_digest
-    prompt = Prompt.model_validate(json.loads(await graphs.pinned(connection, tenant, pin)))
-    return prompt.output or fields_of('{"text": {"type": "string", "required": true}}')
-
-
-_ANY = fields_of('{"any": {"type": "dict"}}')["any"]
-"""A field whose text is read as JSON: without a declared type, `7` is a number and a text needs its quotes."""
+        result = await read_result(connection, row["tenant"], graph, node, given, desk.person)
+        await give_orders(desk, connection, run, [replace(order, arguments=result)])
