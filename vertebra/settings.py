@@ -49,6 +49,11 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _numbered(value: object) -> object:
+    """A number as an environment writes it."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
@@ -93,7 +98,7 @@ class Settings(BaseSettings):
     """Where people look at runs."""
     temporal_cli: Path | None = None
     """The `temporal` binary of the local server, and no other."""
-    postgres: Literal[16, 18] = 16
+    postgres: Annotated[Literal[16, 18], BeforeValidator(_numbered)] = 16
     """Which server of the wheel runs locally."""
     web_ui: bool = True
     """Whether the local Temporal serves its Web UI."""

@@ -15,6 +15,7 @@ import typer
 
 from vertebra.audit.keys import audit_keys, context_key
 from vertebra.cli.desk import Desk, open_desk
+from vertebra.cli.dev import options
 from vertebra.cli.endings import FAILED
 from vertebra.cli.options import AsJson
 from vertebra.cli.output import table
@@ -26,11 +27,14 @@ from vertebra.services.options import ServiceOptions
 from vertebra.services.temporal_cli import cached_names
 from vertebra.settings import shown
 from vertebra.store.schema import check_schema
+from vertebra.tools.sandbox.bwrap import SEARCH_PATH
 from vertebra.tools.sandbox.probe import probe
 
 app = typer.Typer()
 State = Literal["ok", "missing", "wrong"]
 _PYTHON = (3, 11)
+_GO = "only needed where no `temporal` program is found and none can be downloaded; install Go 1.25 or newer"
+_TEMPORAL = "`vertebra dev` downloads one, or builds one with Go; or name one: VERTEBRA_TEMPORAL_CLI=/path/to/temporal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,13 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 async def _checks(desk: Desk) -> list[Check]:
-    options = ServiceOptions.from_environ(os.environ)
+    services = options(desk)
     return [
         _python(),
-        _program("bwrap", options.path, "tools that run code are refused; apt-get install bubblewrap"),
+        _program("bwrap", SEARCH_PATH, "tools that run code are refused; install it: apt-get install bubblewrap"),
         await _sandbox(desk),
-        _temporal_program(options),
-        _program("go", options.path, "only needed where no `temporal` program is found"),
+        _temporal_program(services),
+        _program("go", services.path, _GO),
         _postgres_wheel(desk),
         _ports(desk),
         _keys(desk),
@@ -87,14 +91,12 @@ def _program(name: str, path: str, without: str) -> Check:
 
 
 def _temporal_program(options: ServiceOptions) -> Check:
-    given = options.temporal_cli or shutil.which("temporal", path=options.path)
-    cached = next((options.cache / name for name in cached_names() if (options.cache / name).exists()), None)
-    found = given or cached
-    return (
-        Check("temporal program", "ok", str(found))
-        if found
-        else Check("temporal program", "missing", "`dev` fetches one")
-    )
+    name, given = "temporal program", options.temporal_cli
+    if given is not None and not os.access(given, os.X_OK):
+        return Check(name, "wrong", f"VERTEBRA_TEMPORAL_CLI names {given}, which is no program; correct or unset it")
+    cached = (str(options.cache / one) for one in cached_names() if (options.cache / one).exists())
+    found = given or shutil.which("temporal", path=options.path) or next(cached, None)
+    return Check(name, "ok", str(found)) if found else Check(name, "missing", _TEMPORAL)
 
 
 async def _sandbox(desk: Desk) -> Check:

@@ -56,6 +56,9 @@ WORDS = {
 }
 
 
+_COMPLETION = ("install_completion", "show_completion")
+
+
 class _Words(TyperGroup):
     """Knows every word without importing what is behind it."""
 
@@ -74,7 +77,10 @@ class _Words(TyperGroup):
         module, attribute = WORDS[name].place.split(":")
         # imported now: all modules together would take a second, and most are not asked for
         found = getattr(importlib.import_module(f"vertebra.cli.{module}"), attribute)
-        return name, get_command(found), rest
+        command = get_command(found)
+        # completion is installed for the whole program, not word by word
+        command.params = [param for param in command.params if param.name not in _COMPLETION]
+        return name, command, rest
 
 
 app = typer.Typer(
