@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
 import shutil
 import sys
 import time
@@ -33,6 +35,9 @@ OUTAGE_S = 60.0
 """How long a test waits for a server that it has killed."""
 TIMES = Times(unseen_s=0.5, untouched_s=3.0, orphans_s=1.0)
 """A keeper in a hurry."""
+TICKETS: list[dict[str, Json]] = [
+    json.loads(line) for line in (TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
+]
 T = TypeVar("T")
 
 
@@ -116,6 +121,16 @@ async def patiently(act: Callable[[], Awaitable[T]]) -> T:
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.2)
+
+
+def slowed_replies(least_ms: int, most_ms: int) -> dict[str, Json]:
+    """The template's replies, each after a while, so that faults hit calls in flight."""
+    chance = random.Random(least_ms)
+    replies: dict[str, Json] = {}
+    for path in sorted((TEMPLATE / "replies").glob("*.yaml")):
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        replies[path.stem] = [entry | {"delay": f"{chance.randint(least_ms, most_ms)}ms"} for entry in entries]
+    return replies
 
 
 def options() -> ServiceOptions:

@@ -10,13 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.faults.accounts import check_accounts
 from tests.faults.operator import Operator
-from tests.faults.plant import Plant
-from tests.stage import TEMPLATE
-from vertebra.schemas.canonical import Json
+from tests.faults.plant import TICKETS, Plant, slowed_replies
 
 pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(300)]
 
@@ -28,13 +25,7 @@ GAPS_S = {"worker": (1.5, 9.0), "temporal": (0.5, 3.0), "postgres": (0.5, 3.0)}
 @pytest.fixture(scope="module")
 def project(plant: Plant) -> Path:
     """The support project, whose models take their time, so that kills hit calls in flight."""
-    return plant.project({path.stem: _slowed(path) for path in (TEMPLATE / "replies").glob("*.yaml")})
-
-
-def _slowed(path: Path) -> Json:
-    delays = random.Random(path.stem)
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [entry | {"delay": f"{delays.randint(300, 1500)}ms"} for entry in entries]
+    return plant.project(slowed_replies(300, 1500))
 
 
 @pytest.mark.parametrize("victim", ["worker", "temporal", "postgres"])
@@ -44,10 +35,9 @@ async def test_every_run_ends_however_often_a_service_is_killed(
     """Ten runs, five kills: all complete, each effect happened once, each sale is settled or held, chains verify."""
     seed = secrets.randbits(32)
     chance = random.Random(seed)
-    tickets = (TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
 
     async with plant.worker(project):
-        handles = [await plant.stage.start(plant.stage.support, json.loads(ticket)) for ticket in tickets]
+        handles = [await plant.stage.start(plant.stage.support, ticket) for ticket in TICKETS]
         operator = Operator(plant, [handle.id for handle in handles])
         ending = asyncio.create_task(operator.until_all_ended(240))
         moments = [await _kill(plant, victim, chance, operator) for _ in range(KILLS)]
@@ -56,7 +46,7 @@ async def test_every_run_ends_however_often_a_service_is_killed(
 
     counts = await check_accounts(plant.stage, operator.runs)
     report(f"{victim} killed {KILLS} times (seed {seed}; in flight at each: {moments}): {counts}; {operator.did}")
-    assert ["completed"] * len(tickets) == [row["state"] for row in rows]
+    assert ["completed"] * len(TICKETS) == [row["state"] for row in rows]
     assert {row["id"]: json.loads(bytes(row["output"])) for row in rows} == results
 
 

@@ -26,7 +26,7 @@ from vertebra.schemas.run import Answer, Ask, Loaded, LoadInput
 from vertebra.schemas.signed import Statement
 from vertebra.store.people import asked_of, check_row, people_of, signed_of
 from vertebra.store.queries import named
-from vertebra.store.transaction import Query, Row, transaction
+from vertebra.store.transaction import Query, Row, Transaction, transaction
 
 UNKNOWN = "UnknownOutcome"
 OPERATORS = ("operator", "admin")
@@ -47,13 +47,14 @@ class Found:
     ended: Row | None = None
 
 
-async def load(given: LoadInput, run: str, world: World) -> Loaded:
-    """Write down what waits, apply what was signed, and answer. Raises NotFound, StoreError."""
+async def load(given: LoadInput, run: str, execution: str, world: World) -> Loaded:
+    """Write down what waits, apply what was signed, and answer. Raises NotFound, PermissionDenied, StoreError."""
     async with transaction(world.pool) as opened:
         rows = await opened.trip(_reads(given, run))
         heads, pinned, approvals, decisions, commands, people, lives, pending, answered = rows
         if not heads:
             raise NotFound(f"no run {run!r} was admitted")
+        await _check_open(heads[0], execution, opened)
         known = people_of(people)
         found = Found(heads[0])
         valid = _commands(commands, known, found, world)
@@ -70,6 +71,18 @@ async def load(given: LoadInput, run: str, world: World) -> Loaded:
         writes = [*envelopes, *found.writes, *_waits(given, found), looked]
         await opened.commit([*writes, *entries.append(heads[0], told, world)])
     return _loaded(found, pending)
+
+
+async def _check_open(run: Row, execution: str, opened: Transaction) -> None:
+    """Raise PermissionDenied for an execution that other hands have made of an ended run: it would wait for ever.
+
+    The one that ended the run may play its last task again.
+    """
+    if run["ended_at"] is None:
+        return
+    [[row]] = await opened.trip([Query("run_row", named("steps", "run_row"), {"run": run["id"]})])
+    if row["execution_id"] != execution:
+        raise PermissionDenied(f"run {run['id']!r} has ended", do=f"go on with it by: vertebra resume {run['id']}")
 
 
 def _reads(given: LoadInput, run: str) -> list[Query]:

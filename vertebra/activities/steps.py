@@ -54,7 +54,7 @@ class Steps:
 
     @activity.defn(name="load")
     async def load(self, given: LoadInput) -> Loaded:
-        return await load(given, _run(), self._world)
+        return await load(given, _run(), activity.info().workflow_run_id or "", self._world)
 
     @activity.defn(name="keep")
     async def keep(self, given: KeepInput) -> ArtifactRef:

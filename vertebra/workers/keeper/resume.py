@@ -210,7 +210,7 @@ async def _revive(office: Office, head: Row, command: str, found: Standing) -> S
         return "done"
     if found.other is not None and found.other.end is None:
         return "wait"  # our own start before it is admitted, or somebody else's before it is refused
-    if found.mine is not None:
+    if found.mine is not None and found.mine.end != "timed_out":  # a reset keeps the deadline that has passed
         made = await _reset(office, head["id"], command, found.mine.id)
         if made is not None:
             return "done" if made == found.mine.id else "again"  # the same id: it went on, and has ended again
