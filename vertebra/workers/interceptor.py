@@ -26,7 +26,9 @@ from vertebra.store.queries import named
 from vertebra.store.transaction import Query, once
 from vertebra.workers import errors
 from vertebra.workers.gate.element import GateCall
-from vertebra.workers.gate.passage import Attempt, Stopped, cross
+from vertebra.workers.gate.parts import Attempt
+from vertebra.workers.gate.passage import Stopped, cross
+from vertebra.workers.gate.turns import Turns
 
 CONTEXT_HEADER = "vertebra-context"
 UNGATED = ("admit", "decide", "open_approval", "load", "keep", "close")
@@ -52,16 +54,18 @@ class Gate(Interceptor):
         self._world = world
         # here and not below: the library makes an inbound interceptor for every task
         self._pins: dict[str, Pins] = {}
+        self._turns = Turns(world.pool)
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _GateInbound(next, self._world, self._pins)
+        return _GateInbound(next, self._world, self._pins, self._turns)
 
 
 class _GateInbound(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, world: World, pins: dict[str, Pins]) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, world: World, pins: dict[str, Pins], turns: Turns) -> None:
         super().__init__(next)
         self._world = world
         self._pins = pins
+        self._turns = turns
 
     async def execute_activity(self, input: ExecuteActivityInput) -> object:
         kind = activity.info().activity_type
@@ -90,7 +94,7 @@ class _GateInbound(ActivityInboundInterceptor):
             return performed
 
         try:
-            return await cross(call, self._world, perform)
+            return await cross(call, self._world, self._turns, perform)
         except Stopped as stopped:
             raise errors.told(stopped, activity.info().attempt, call.node.retry) from None
 

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from vertebra.activities.performed import Performed
 from vertebra.activities.world import World
-from vertebra.ledger.attempts import AttemptId, Settlement, release_query, settle_query, unknown_query
+from vertebra.ledger.attempts import Ending
 from vertebra.ledger.books import head_query
 from vertebra.schemas.call import CallError, CallResult
 from vertebra.schemas.errors import StoreError
-from vertebra.schemas.ids import CallId, RunId
-from vertebra.store.queries import named
-from vertebra.store.transaction import Query, Row, transaction
-from vertebra.workers.gate import ELEMENTS, audit, budget, guardrail, journal
-from vertebra.workers.gate.element import Answer, Denied, GateCall, Held, Question, Seen, Settled, Verdict
+from vertebra.schemas.ids import RunId
+from vertebra.store.transaction import Row, transaction
+from vertebra.workers.gate import audit, journal
+from vertebra.workers.gate.element import Answer, Denied, GateCall, Held, Settled
+from vertebra.workers.gate.parts import After, Attempt, Before, judge, look
+from vertebra.workers.gate.turns import Turns
 
 STORE_WAIT_S, STORE_WAIT_MAX_S = 0.5, 10.0
-
-LOCK_FIRST = tuple(sorted(ELEMENTS, key=lambda element: element is not budget.ELEMENT))
-"""The order of reading. The reservation locks the run's row, so what is read after it is what every earlier attempt
-has committed. Read before it, a journal misses the outcome that is just being written, and the call is made twice."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attempt:
-    """The attempt that the gate has let through."""
-
-    n: int
-    counted: int
-    """Earlier attempts that ended in a counting error since the call was opened."""
-
 
 Perform = Callable[[Attempt], Awaitable[Performed]]
 """Makes the call, once."""
@@ -48,80 +35,68 @@ class Stopped(Exception):
         self.performed = performed
 
 
-async def cross(call: GateCall, world: World, perform: Perform) -> CallResult:
+async def cross(call: GateCall, world: World, turns: Turns, perform: Perform) -> CallResult:
     """Take one call through the gate. Raises Stopped; StoreError if the intent cannot be written: no call was made."""
-    allowed = await _before(call, world)
-    if isinstance(allowed, CallResult):
-        return allowed
+    passage = _Passage(call, world, turns)
+    before = await passage.before()
+    if before.allowed is None:
+        return await passage.stopped(before)
+    books = before.seen.of("budget")[0]
     try:
-        performed = await perform(allowed)
+        performed = await perform(before.allowed)
     except asyncio.CancelledError:
         # the call was in flight: what it did is unknown, and its money stays held
         with contextlib.suppress(Stopped):
-            await asyncio.shield(_after(call, allowed.n, _cancelled(call), world))
+            await asyncio.shield(passage.after(before.allowed.n, _cancelled(call, "lost", "unknown"), books))
         raise
-    return await _after(call, allowed.n, performed, world)
+    return await passage.after(before.allowed.n, performed, books)
 
 
-async def _before(call: GateCall, world: World) -> Attempt | CallResult:
-    """The attempt that may be made, or the journal's answer."""
-    async with transaction(world.pool) as opened:
-        reads = [query for element in LOCK_FIRST for query in element.reads(call)]
-        seen = await _look(call, world, await opened.trip(reads))
-        verdict = _judge(call, seen, world)
-        if verdict is None:
-            await opened.commit([query for element in ELEMENTS for query in element.writes(call, seen, world)])
-            return Attempt(seen.attempt, len(journal.counted(call, seen)))
-    if isinstance(verdict, Answer):
-        if audit.unwritten_notes(call, seen):
-            await _note(call, world)
-        return verdict.result
-    return await _refuse(call, verdict, world)
+class _Passage:
+    """The ways of one call to the database."""
 
+    def __init__(self, call: GateCall, world: World, turns: Turns) -> None:
+        self._call, self._world, self._turns = call, world, turns
 
-async def _note(call: GateCall, world: World) -> None:
-    """A resumed run may tell, with a call that the journal answers, what was never written."""
-    async with transaction(world.pool) as opened:
-        seen = Seen()
-        [books], known = await opened.trip([head_query(RunId(call.run)), *audit.reads(call)])
-        seen.rows["audit"] = [known]
-        if audit.unwritten_notes(call, seen):
-            await opened.commit(audit.noted(call, seen, books, [], world))
+    async def before(self) -> Before:
+        part = Before(self._call, self._world)
+        try:
+            await self._turns.take(part)
+        except asyncio.CancelledError:
+            if part.allowed is not None:
+                # the intent is written, and nothing was sent
+                unsent, books = _cancelled(self._call, "again", "released"), part.seen.of("budget")[0]
+                with contextlib.suppress(Stopped):
+                    await asyncio.shield(self.after(part.allowed.n, unsent, books))
+            raise
+        return part
 
+    async def after(self, n: int, performed: Performed, books: Row) -> CallResult:
+        """Repeat the second transaction until it is written: the call was made, and only this says so."""
+        wait_s = STORE_WAIT_S
+        while True:
+            try:
+                part = After(self._call, n, performed, books, self._world)
+                await self._turns.take(part)
+                if part.settled.late or part.settled.repeated:
+                    return await _journalled(self._call, performed, self._world)
+                return _told(part.settled)
+            except StoreError:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, STORE_WAIT_MAX_S)
 
-async def _look(call: GateCall, world: World, brought: list[list[Row]]) -> Seen:
-    seen = Seen()
-    rest = iter(brought)
-    for element in LOCK_FIRST:
-        seen.rows[element.name] = [next(rest) for _ in element.reads(call)]
-    if seen.of("context"):
-        await _evaluate([question for element in ELEMENTS for question in element.asks(call, seen)], seen, world)
-    return seen
-
-
-async def _evaluate(questions: Sequence[Question], seen: Seen, world: World) -> None:
-    if not questions:
-        return
-    answers = await world.cel.evaluate([question.request for question in questions])
-    for question, answer in zip(questions, answers, strict=True):
-        seen.values[question.key] = answer.value if isinstance(answer.value, bool) else None
-        if answer.error is not None:
-            seen.errors[question.key] = answer.error
-
-
-def _judge(call: GateCall, seen: Seen, world: World) -> Verdict:
-    if not seen.of("context"):
-        message = f"no run {call.run!r} was admitted"
-        return Denied("context", CallError(type="PermissionDenied", message=message, node=call.node.id))
-    for element in ELEMENTS:
-        verdict = element.judge(call, seen, world)
-        if verdict is not None:
-            return verdict
-    return None
+    async def stopped(self, before: Before) -> CallResult:
+        """The journal's answer, or why there is no call: that is written in a transaction of its own, since the first
+        one was rolled back, and the reservation with it."""
+        verdict = before.verdict
+        assert verdict is not None
+        if isinstance(verdict, Answer):
+            return verdict.result
+        self._turns.forget(self._call.run)
+        return await _refuse(self._call, verdict, self._world)
 
 
 async def _refuse(call: GateCall, verdict: Held | Denied, world: World) -> CallResult:
-    """Write why in a transaction of its own: the first one is rolled back, and so is the reservation."""
     answer = _as_answer(call, verdict)
     async with transaction(world.pool) as opened:
         [[*books]] = await opened.trip([head_query(RunId(call.run))])
@@ -145,85 +120,15 @@ def _as_answer(call: GateCall, verdict: Held | Denied) -> CallResult | None:
     return CallResult(result={"error": told}, failed=True)
 
 
-async def _after(call: GateCall, n: int, performed: Performed, world: World) -> CallResult:
-    """Repeat the second transaction until it is written: the call was made, and only this says so."""
-    wait_s = STORE_WAIT_S
-    while True:
-        try:
-            settled = await _settle(call, n, performed, world)
-            if settled.late or settled.repeated:
-                return await _journalled(call, performed, world)
-            return _told(settled)
-        except StoreError:
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, STORE_WAIT_MAX_S)
-
-
-async def _settle(call: GateCall, n: int, performed: Performed, world: World) -> Settled:
-    async with transaction(world.pool) as opened:
-        own = Query("own_call", named("gate", "own_call"), {"id": call.id})
-        [[books], [row]] = await opened.trip([_ending(call, n, performed), own])
-        settled = Settled(n, performed, books, row)
-        if settled.repeated:
-            return settled
-        settled = await _guard(call, settled, world)
-        held = settled.verdict.writes if isinstance(settled.verdict, Held) else ()
-        await opened.commit([*held, *(query for element in ELEMENTS for query in element.after(call, settled, world))])
-        return settled
-
-
-async def _guard(call: GateCall, settled: Settled, world: World) -> Settled:
-    """Guardrails on the result: a rejected one is paid for, kept in the audit, and fails the call."""
-    result = settled.performed.result
-    if result is None or result.tool_calls or not isinstance(result.result, dict) or settled.late:
-        return settled
-    seen = Seen()
-    await _evaluate(guardrail.questions(call, "after", settled.books, result.result), seen, world)
-    for rule in guardrail.rules(call, "after"):
-        verdict = guardrail.broken(call, rule, seen)
-        if isinstance(verdict, Denied):
-            failed = dataclasses.replace(settled.performed, status="failed", result=None, error=verdict.error)
-            return dataclasses.replace(settled, performed=failed)
-        if verdict is not None:
-            return dataclasses.replace(settled, verdict=verdict)
-    return settled
-
-
-def _cancelled(call: GateCall) -> Performed:
-    error = CallError(type="Cancelled", message="the call was cancelled in flight", node=call.node.id)
-    return Performed(status="lost", books="unknown", error=error)
-
-
-def _ending(call: GateCall, n: int, performed: Performed) -> Query:
-    attempt = AttemptId(RunId(call.run), CallId(call.id), n)
-    kind = performed.error.type if performed.error else None
-    if performed.books == "released":
-        return release_query(attempt, error_class=kind, counts=performed.counts)
-    if performed.books == "unknown":
-        return unknown_query(attempt, error_class=kind or "lost", counts=performed.counts)
-    scopes = ("run", f"node/{call.node.id}", *((f"agent/{call.agent}",) if call.agent else ()))
-    figures = {
-        "tokens": performed.tokens,
-        "microusd": int(performed.microusd),
-        "latency_ms": performed.duration_ms,
-        "visits": call.given.visit,
-    }
-    settlement = Settlement(
-        microusd=performed.microusd,
-        tokens=performed.tokens,
-        estimated=performed.estimated,
-        raw_usage=performed.raw_usage,
-        scopes=scopes,
-        figures=figures,
-    )
-    return settle_query(attempt, settlement, error_class=kind, counts=performed.counts)
+def _cancelled(call: GateCall, status: Literal["again", "lost"], books: Ending) -> Performed:
+    error = CallError(type="Cancelled", message="the call was cancelled", node=call.node.id, visit=call.given.visit)
+    return Performed(status=status, books=books, error=error)
 
 
 async def _journalled(call: GateCall, performed: Performed, world: World) -> CallResult:
     """What history gets where the outcome is on record already: what the journal says, with the pauses it knows."""
     async with transaction(world.pool) as opened:
-        reads = [query for element in LOCK_FIRST for query in element.reads(call)]
-        verdict = _judge(call, await _look(call, world, await opened.trip(reads)), world)
+        verdict = judge(call, await look(call, world, await opened.trip(Before(call, world).reads)), world)
     if isinstance(verdict, Answer):
         return verdict.result
     if verdict is not None:
