@@ -137,7 +137,7 @@ async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
         tenant=row["tenant"],
         graph=graph.canonical.decode(),
         graph_digest=row["graph_digest"],
-        input=json.loads(bytes(row["input"])),
+        input=None if given.continued else json.loads(bytes(row["input"])),
         epoch=row["epoch"],
         contexts={context["agent"]: context["id"] for context in contexts},
         snapshot=snapshot,

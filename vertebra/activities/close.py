@@ -41,7 +41,8 @@ async def close(given: CloseInput, run: str, world: World) -> bool:
         row = {
             "run": run,
             "state": given.end,
-            "output": json_text(given.output).encode(),
+            "output": json_text(given.output).encode() if given.ref is None else None,
+            "output_artifact": given.ref.sha256 if given.ref else None,
             "error": error.model_dump_json().encode() if error else None,
         }
         await opened.commit(

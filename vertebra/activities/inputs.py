@@ -13,16 +13,20 @@ from vertebra.schemas.errors import BadInput
 
 async def resolved(given: CallInput, tenant: str, world: World) -> CallInput:
     """The same input with its values inline. Raises NotFound, TamperedRow, BadInput."""
-    if given.values_ref is None and not given.refs:
+    if given.whole is not None:
+        given = _same_call(given, CallInput.model_validate(await fetched(given.whole, tenant, world)))
+    if not given.refs:
         return given
     values = dict(given.values)
-    if given.values_ref is not None:
-        whole = await fetched(given.values_ref, tenant, world)
-        assert isinstance(whole, dict)
-        values |= whole
     for name, ref in sorted(given.refs.items()):
         values[name] = part_of(await fetched(ref, tenant, world), given.ref_paths.get(name, ""), name)
-    return given.model_copy(update={"values": values, "values_ref": None, "refs": {}, "ref_paths": {}})
+    return given.model_copy(update={"values": values, "refs": {}, "ref_paths": {}})
+
+
+def _same_call(outer: CallInput, inner: CallInput) -> CallInput:
+    """What was stored, as the call that was checked: no artifact may turn it into another one."""
+    names = ("kind", "node", "visit", "turn", "tool", "tool_call")
+    return inner.model_copy(update={name: getattr(outer, name) for name in names} | {"whole": None})
 
 
 async def fetched(ref: ArtifactRef, tenant: str, world: World) -> JsonValue:

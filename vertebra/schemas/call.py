@@ -64,8 +64,8 @@ class CallInput(Recorded):
     turn: int | None = None
     values: dict[str, JsonValue] = {}
     """Of `llm` and `agent`: the prompt's input. Of `tool`: the arguments."""
-    values_ref: ArtifactRef | None = None
-    """All of `values`, when together they are too large for an activity's input."""
+    whole: ArtifactRef | None = None
+    """Where the whole input is, when it is too large for an activity; only what names the call stands here too."""
     refs: dict[str, ArtifactRef] = {}
     """Values that are artifacts themselves, by name; `ref_paths` says which part."""
     ref_paths: dict[str, str] = {}

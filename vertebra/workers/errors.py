@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from vertebra.activities.performed import Performed
 from vertebra.schemas.call import CallError
-from vertebra.schemas.errors import StoreError, TamperedRow, VertebraError
+from vertebra.schemas.errors import NotFound, StoreError, TamperedRow, VertebraError
 from vertebra.schemas.graph import Retry
 from vertebra.workers.gate.element import Denied, Held
 from vertebra.workers.gate.passage import Stopped
@@ -33,8 +33,8 @@ def told(stopped: Stopped, attempt: int, retry: Retry) -> ApplicationError:
 
 
 def of(error: VertebraError) -> ApplicationError:
-    """An error outside the gate: store trouble is tried again, everything else would only repeat itself."""
-    again = isinstance(error, StoreError) and not isinstance(error, TamperedRow)
+    """An error outside the gate: store trouble is tried again; what is not there, or is wrong, would stay so."""
+    again = isinstance(error, StoreError) and not isinstance(error, TamperedRow | NotFound)
     detail = {"do": error.do, "attempts": 0}
     return ApplicationError(str(error), detail, type=type(error).__name__, non_retryable=not again)
 

@@ -34,7 +34,10 @@ from vertebra.workflows.visibility import Visible
 WAKE_GAP_S = 5
 """Wakes load at once, then at most once in this many seconds."""
 SIGNALS_BEFORE_CONTINUING = 2_000
-SNAPSHOT_INLINE_BYTES = MAX_INPUT_BYTES = 256 * 1024
+MAX_INLINE_BYTES = MAX_INPUT_BYTES = 256 * 1024
+MAX_SNAPSHOT_BYTES = 1024 * 1024
+"""With the graph beside it, what `admit` can give back in one event; two MiB would end the run."""
+EVENTS_UNTIL_NEXT_TRY = 2_000
 
 
 @workflow.defn(dynamic=True)
@@ -49,6 +52,8 @@ class GraphRun:
         self._inbox: deque[events.Event] = deque()
         self._pending = Pending()
         self._tasks: list[asyncio.Task[None]] = []
+        self._loads: deque[commands.Load] = deque()
+        self._continue_from = 0
         self._timers: dict[str, asyncio.Task[None]] = {}
         self._finish: commands.Finish | None = None
         self._woken = False
@@ -150,7 +155,9 @@ class GraphRun:
             case commands.OpenApproval():
                 self._spawn(self._open_approval(command))
             case commands.Load():
-                self._spawn(self._load(command))
+                self._loads.append(command)
+                if len(self._loads) == 1:
+                    self._spawn(self._load_in_turn())
             case commands.StartTimer():
                 self._set_timer(command)
             case commands.SetState():
@@ -179,7 +186,7 @@ class GraphRun:
     async def _call(self, call: commands.Call, size: int) -> None:
         given = call.input if size <= MAX_INPUT_BYTES else await self._by_reference(call.input)
         event: events.Event | None = None
-        while event is None:
+        while event is None and not self._pending.is_cancelled(call.activity_id):
             handle = calls.schedule(call, given)
             self._pending.scheduled(call.activity_id, handle)
             try:
@@ -187,11 +194,13 @@ class GraphRun:
             except ActivityError as error:
                 event = calls.event_of(call, error)
         self._pending.finished(call.activity_id)
-        self._inbox.append(event)
+        self._inbox.append(event or events.CallCancelled(call.activity_id))
 
     async def _by_reference(self, given: CallInput) -> CallInput:
-        text = workflow.payload_converter().to_payload(given.values).data.decode()
-        return given.model_copy(update={"values": {}, "values_ref": await calls.keep(KeepInput(text=text))})
+        """The same call, with its input in an artifact."""
+        kept = await calls.keep(KeepInput(text=_text(given)))
+        names = {name: getattr(given, name) for name in ("kind", "node", "visit", "turn", "tool", "tool_call")}
+        return CallInput.model_validate({**names, "whole": kept})
 
     def _cancel_call(self, activity_id: str) -> None:
         if not self._pending.cancel(activity_id):
@@ -207,6 +216,12 @@ class GraphRun:
             OpenApprovalInput(node=command.node, visit=command.visit, round=command.round, show=command.show)
         )
         self._inbox.append(events.HoldOpened(from_node, Hold(kind="approval", id=opened.id, until=opened.until)))
+
+    async def _load_in_turn(self) -> None:
+        """One look at a time: an answer that is older than the next question would answer the wrong one."""
+        while self._loads:
+            await self._load(self._loads[0])
+            self._loads.popleft()
 
     async def _load(self, command: commands.Load) -> None:
         assert self._visible is not None
@@ -235,7 +250,10 @@ class GraphRun:
         return self._can_continue()
 
     def _is_long(self) -> bool:
-        return workflow.info().is_continue_as_new_suggested() or self._signals >= SIGNALS_BEFORE_CONTINUING
+        info = workflow.info()
+        if info.get_current_history_length() < self._continue_from:
+            return False
+        return info.is_continue_as_new_suggested() or self._signals >= SIGNALS_BEFORE_CONTINUING
 
     def _can_continue(self) -> bool:
         return self._is_long() and self._pending.idle and not self._inbox and all(task.done() for task in self._tasks)
@@ -244,12 +262,19 @@ class GraphRun:
         assert self._admission is not None
         await workflow.wait_condition(workflow.all_handlers_finished)
         snapshot: Json = {"state": to_json(self._state), "queued": self._pending.to_json()}
-        text = workflow.payload_converter().to_payload(snapshot).data
-        if len(text) > SNAPSHOT_INLINE_BYTES:
-            kept = await calls.keep(KeepInput(text=text.decode()))
+        text = _text(snapshot)
+        if len(text) > MAX_SNAPSHOT_BYTES:
+            # `admit` could not give it back in one event: go on here, and look again much later
+            self._continue_from = workflow.info().get_current_history_length() + EVENTS_UNTIL_NEXT_TRY
+            self._pending.go_on()
+            return
+        if len(text) > MAX_INLINE_BYTES:
+            kept = await calls.keep(KeepInput(text=text))
             snapshot = {"artifact": kept.model_dump(mode="json")}
         start = MarkedStart(vertebra=1, snapshot=snapshot)
-        workflow.continue_as_new(start.model_dump(mode="json", exclude_none=True))
+        # said explicitly: an attribute that was unset is else handed on as null, which the next execution cannot read
+        shown = workflow.info().typed_search_attributes
+        workflow.continue_as_new(start.model_dump(mode="json", exclude_none=True), search_attributes=shown)
 
     def _restore(self, snapshot: Json) -> None:
         assert isinstance(snapshot, dict)
@@ -263,15 +288,26 @@ class GraphRun:
         for name in sorted(self._timers):
             self._timers.pop(name).cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        assert self._visible is not None
+        self._visible.show(finish.end, (), None)
+        output, ref = finish.output, None
+        if len(text := _text(output)) > MAX_INLINE_BYTES:
+            ref = await calls.keep(KeepInput(text=text))
+            output = {"artifact": ref.model_dump(mode="json")}
         await calls.close(
-            CloseInput(end=finish.end, output=finish.output, error=finish.error, by=finish.by, notes=finish.notes)
+            CloseInput(end=finish.end, output=output, ref=ref, error=finish.error, by=finish.by, notes=finish.notes)
         )
         if finish.end == "completed":
-            return finish.output
+            return output
         if finish.end == "cancelled" and self._cancel_seen:
             raise asyncio.CancelledError
         message = finish.error.message if finish.error else f"{finish.end} by {finish.by or 'the graph'}"
         raise ApplicationError(message, type=finish.end.capitalize(), non_retryable=True)
+
+
+def _text(value: object) -> str:
+    """The JSON text of a value, as long as the payload that it would be."""
+    return workflow.payload_converter().to_payload(value).data.decode()
 
 
 def _events_of(loaded: Loaded) -> list[events.Event]:

@@ -21,6 +21,7 @@ class _Entry:
     size: int
     handle: workflow.ActivityHandle[CallResult] | None = None
     started: bool = False
+    cancelled: bool = False
 
 
 class Pending:
@@ -76,6 +77,7 @@ class Pending:
         if entry is None:
             return True
         if entry.started:
+            entry.cancelled = True
             if entry.handle is not None:
                 entry.handle.cancel()
             return True
@@ -83,9 +85,17 @@ class Pending:
         del self._entries[activity_id]
         return False
 
+    def is_cancelled(self, activity_id: str) -> bool:
+        """The run wants this call no more: it must not be scheduled, nor scheduled again."""
+        return self._entries[activity_id].cancelled
+
     def stop(self) -> None:
         """Start nothing more: the run is about to continue as new."""
         self._stopped = True
+
+    def go_on(self) -> None:
+        """Start calls again: the run cannot continue as new yet."""
+        self._stopped = False
 
     def to_json(self) -> Json:
         """The calls that have not started, for the snapshot."""

@@ -24,18 +24,26 @@ def read_start(args: Sequence[RawValue]) -> tuple[AdmitInput, Json]:
     try:
         text = _text(args)
         value: object = json.loads(text)
+        snapshot = _snapshot(value)
+        kept = snapshot.get("artifact") if isinstance(snapshot, dict) else None
+        place = None if kept is None else ArtifactRef.model_validate(kept)
     except Exception as error:
         # every decoding error, known or not, must refuse the start: the argument is anybody's
         return _start("", refused=f"cannot read the argument of {info.workflow_type!r}: {type(error).__name__}"), None
     marked = isinstance(value, dict) and value.get("vertebra") == 1
-    snapshot: Json = None
-    if marked and isinstance(value, dict) and value.get("snapshot") is not None:
-        if info.continued_run_id is None:
-            return _start("", refused="a snapshot is only taken from an execution that this one continues"), None
-        snapshot = value.pop("snapshot")
+    if snapshot is not None and info.continued_run_id is None:
+        return _start("", refused="a snapshot is only taken from an execution that this one continues"), None
+    if snapshot is not None:
         text = json.dumps(value)
-    kept = snapshot.get("artifact") if isinstance(snapshot, dict) else None
-    return _start(text, marked=marked, kept=None if kept is None else ArtifactRef.model_validate(kept)), snapshot
+    return _start(text, marked=marked, kept=place), snapshot
+
+
+def _snapshot(value: object) -> Json:
+    """Take the snapshot out of a marked start."""
+    if isinstance(value, dict) and value.get("vertebra") == 1:
+        found: Json = value.pop("snapshot", None)
+        return found
+    return None
 
 
 def _start(

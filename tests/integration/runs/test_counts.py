@@ -48,14 +48,14 @@ async def sequence(stage: Stage, name: str, *nodes: str) -> CompiledGraph:
 
 
 async def test_a_node_costs_no_event_more_than_an_activity_by_hand(stage: Stage) -> None:
-    """Start, end, two markers (admit, close), and three events for each activity: nothing else is in the history."""
+    """Start, end, two markers (admit, close), the end state, and three events for each activity: nothing else."""
     graph = await sequence(stage, "counts-three", "one", "two", "three")
 
     history = await counted(stage, graph)
 
     assert 3 == history.activities
     assert 2 == history.by_type[MARKER]
-    assert 1 + 2 + 3 * EVENTS_OF_AN_ACTIVITY + 1 == without_tasks(history)
+    assert 1 + 2 + 3 * EVENTS_OF_AN_ACTIVITY + 1 + 1 == without_tasks(history)
 
 
 async def test_a_join_costs_no_event(stage: Stage) -> None:
@@ -66,7 +66,7 @@ async def test_a_join_costs_no_event(stage: Stage) -> None:
 
     history = await counted(stage, graph)
 
-    assert 1 + 2 + 4 * EVENTS_OF_AN_ACTIVITY + 1 == without_tasks(history)
+    assert 1 + 2 + 4 * EVENTS_OF_AN_ACTIVITY + 1 + 1 == without_tasks(history)
 
 
 async def test_a_round_of_decisions_costs_one_marker(stage: Stage) -> None:
@@ -81,7 +81,7 @@ async def test_a_round_of_decisions_costs_one_marker(stage: Stage) -> None:
     history = await counted(stage, graph)
 
     assert 3 == history.by_type[MARKER]
-    assert 1 + 3 + 2 * EVENTS_OF_AN_ACTIVITY + 1 == without_tasks(history)
+    assert 1 + 3 + 2 * EVENTS_OF_AN_ACTIVITY + 1 + 1 == without_tasks(history)
 
 
 async def test_an_effect_costs_two_commits(stage: Stage, migrated: Migrated) -> None:

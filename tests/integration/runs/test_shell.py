@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from temporalio.client import WorkflowFailureError
@@ -184,6 +185,20 @@ async def test_a_large_result_travels_by_reference(stage: Stage) -> None:
     assert {"said": "after said"} == output
     history = await handle.fetch_history()
     assert 60_000 > sum(event.ByteSize() for event in history.events)
+
+
+async def test_an_input_and_an_output_too_large_for_history_travel_by_reference(stage: Stage) -> None:
+    """300 kB go into a call and come out of the run as artifacts; nothing is cut, nothing ends the run."""
+    body = "nodes:\n" + speaks("one") + "  copy: {type: rules, default: {text: input.text}, write: {said: text}}\n"
+    graph = await published(stage, "huge", body + "edges:\n  - one -> copy\n")
+
+    output, run = await ended(handle := await stage.start(graph, {"text": "y" * 300_000}), stage)
+
+    assert ["artifact"] == list(output)
+    stored = await stage.world.artifacts.get("default", run["output_artifact"])
+    assert {"said": "y" * 300_000} == json.loads(stored)
+    [sale] = stage.bought(handle.id)
+    assert "one" == sale["node"]
 
 
 async def test_a_run_that_was_signalled_often_continues_as_new(stage: Stage) -> None:

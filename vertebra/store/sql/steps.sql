@@ -135,7 +135,7 @@ select id, assign, backup, escalate_after, expires_at, now() as now from approva
 
 -- name: end_run
 -- The end, once.
-update runs set state = %(state)s, output = %(output)s, error = %(error)s, ended_at = now(), touched_at = now()
+update runs set state = %(state)s, output = %(output)s, output_artifact = %(output_artifact)s, error = %(error)s, ended_at = now(), touched_at = now()
 where id = %(run)s and ended_at is null;
 
 -- name: withdraw_approvals
