@@ -16,7 +16,7 @@ from vertebra.schemas.errors import StoreError
 from vertebra.schemas.ids import RunId
 from vertebra.store.transaction import Row, transaction
 from vertebra.workers.gate import audit, journal
-from vertebra.workers.gate.element import Answer, Denied, GateCall, Held, Settled
+from vertebra.workers.gate.element import Answer, Denied, GateCall, Held, Seen, Settled
 from vertebra.workers.gate.parts import After, Attempt, Before, judge, look
 from vertebra.workers.gate.turns import Turns
 
@@ -90,10 +90,22 @@ class _Passage:
         one was rolled back, and the reservation with it."""
         verdict = before.verdict
         assert verdict is not None
-        if isinstance(verdict, Answer):
-            return verdict.result
         self._turns.forget(self._call.run)
+        if isinstance(verdict, Answer):
+            if audit.unwritten_notes(self._call, before.seen):
+                await _note(self._call, self._world)
+            return verdict.result
         return await _refuse(self._call, verdict, self._world)
+
+
+async def _note(call: GateCall, world: World) -> None:
+    """A resumed run may tell, with a call that the journal answers, what was never written."""
+    seen = Seen()
+    async with transaction(world.pool) as opened:
+        [books], known = await opened.trip([head_query(RunId(call.run)), *audit.reads(call)])
+        seen.rows["audit"] = [known]
+        if audit.unwritten_notes(call, seen):
+            await opened.commit(audit.noted(call, seen, books, [], world))
 
 
 async def _refuse(call: GateCall, verdict: Held | Denied, world: World) -> CallResult:
