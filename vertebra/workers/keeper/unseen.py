@@ -90,6 +90,7 @@ def _closing(run: str, end: RunEnd, why: str) -> list[Query]:
         "run": run,
         "state": end,
         "output": None,
+        "output_artifact": None,
         "error": None if error is None else error.model_dump_json().encode(),
     }
     return [
