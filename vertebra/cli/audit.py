@@ -24,7 +24,7 @@ from vertebra.cli.options import AsJson
 from vertebra.cli.output import money, table
 from vertebra.client.commands import run_row
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.errors import BadInput, NotFound, SettingsError
+from vertebra.schemas.errors import BadInput, Conflict, NotFound, SettingsError
 from vertebra.schemas.ids import DEFAULT_TENANT, RunId
 from vertebra.settings import STATE_FOLDER, Role
 
@@ -94,6 +94,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """The audit as JSON lines, which `vertebra audit verify --file` and a stranger's own program can check."""
+    if as_json and out is None:
+        raise BadInput("lines are no JSON document", at="--json", do="name a file for them: --out audit.jsonl")
+    if out is not None and out.exists():
+        raise Conflict("there is such a file already", at=out, do="choose another name")
     desk = open_desk(as_json=as_json)
     if out is None:
         asyncio.run(_export(desk, run, None))

@@ -1,0 +1,92 @@
+"""A shell beside a stage: commands run in this process, in a thread, against the stage's servers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHandle
+
+from tests.integration.runs.waits import row_of, waiting
+from tests.stage import Stage
+from vertebra.cli.main import main
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.graph import CompiledGraph
+from vertebra.store.transaction import Row
+
+Handle = WorkflowHandle[object, object]
+
+
+@dataclass(frozen=True)
+class Said:
+    """How one command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Json:
+        """The one document on standard output."""
+        value: Json = json.loads(self.out)
+        return value
+
+    @property
+    def fields(self) -> dict[str, Json]:
+        """The same, where it is an object."""
+        assert isinstance(self.json, dict), self
+        return self.json
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A project folder whose settings name the stage's servers."""
+
+    stage: Stage
+    project: Path
+
+    async def call(self, *words: str) -> Said:
+        """One command, as `ada` unless it says otherwise."""
+        said = await asyncio.to_thread(self._call, words)
+        assert "Traceback" not in said.err, said
+        return said
+
+    async def done(self, *words: str) -> Said:
+        """A command that must work."""
+        said = await self.call(*words)
+        assert 0 == said.code, said
+        return said
+
+    def _call(self, words: tuple[str, ...]) -> Said:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main(["--project", str(self.project), *words])
+        code = ended.value.code
+        return Said(code if isinstance(code, int) else -1, out.getvalue(), err.getvalue())
+
+    async def start(self, graph: CompiledGraph, wait: str) -> tuple[Handle, Row]:
+        """A run of this graph, and what it waits for."""
+        handle = await self.stage.start(graph, {"text": "hello", "email": "mia@example.com"})
+        return handle, await waiting(handle.id, self.stage, wait)
+
+    async def ends(self, handle: Handle) -> Row:
+        """The row of a run that ends by itself."""
+        for _ in range(400):
+            row = await row_of(handle.id, self.stage)
+            if row["ended_at"] is not None:
+                return row
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{handle.id} never ended")
+
+    async def result(self, handle: Handle) -> dict[str, Json]:
+        """The output of a run that completes."""
+        row = await self.ends(handle)
+        assert "completed" == row["state"], row
+        value: Json = json.loads(bytes(row["output"]))
+        assert isinstance(value, dict)
+        return value
