@@ -113,7 +113,7 @@ def timestamp(at: datetime) -> str:
 
 def _writable(value: object) -> str | int | dict[str, Detail] | None:
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Content):
         return {"sha256": value.sha256, "size": value.size, "text": value.text}
     if isinstance(value, dict):

@@ -19,6 +19,7 @@ Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | 
 """A value of a user, as the strict JSON reader gives it."""
 
 _SAFE = 2**53
+_PLAIN = (str, bool)  # a tuple: `str | bool` would be made anew for every value
 
 
 class NotCanonical(ValueError):
@@ -50,7 +51,7 @@ def json_text(value: object) -> str:
 
 
 def _check(value: object, at: str) -> None:
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, _PLAIN):
         return
     if isinstance(value, int):
         if not -_SAFE < value < _SAFE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -39,7 +39,9 @@ _Key: TypeAlias = tuple[bytes, tuple[int, ...]]
 class _Prepared:
     """What one connection's server has prepared, by name. `given` only grows: no name is given twice."""
 
-    names: dict[_Key, bytes]
+    transformer: abc.Transformer
+    """Remembers how each type is adapted; only ever used under the connection's lock."""
+    names: dict[_Key, bytes] = field(default_factory=dict)
     given: int = 0
 
 
@@ -54,7 +56,6 @@ class _Message:
     types: tuple[int, ...]
     values: Sequence[Any]
     formats: Sequence[Format]
-    transformer: abc.Transformer
     name: bytes | None
     """Of the prepared statement; None sends it unprepared."""
     is_new: bool
@@ -67,17 +68,16 @@ async def round_trip(connection: Connection, statements: Sequence[tuple[str, Map
     up to a transaction that was open before, which then waits for its rollback.
     """
     async with connection.lock:
-        prepared = _PREPARED.setdefault(connection, _Prepared({}))
-        messages = _prepare(connection, statements, prepared)
+        prepared = _PREPARED.get(connection) or _PREPARED.setdefault(connection, _Prepared(Transformer(connection)))
+        messages = _prepare(statements, prepared)
         results = await _exchange(connection, messages)
         _remember(messages, results, prepared)
         _raise_first(results, connection, prepared)
-    answers = [result for result, is_prepare in zip(results, _kinds(messages), strict=True) if not is_prepare]
-    return [_rows(message.transformer, result) for message, result in zip(messages, answers, strict=True)]
+        answers = [result for result, is_prepare in zip(results, _kinds(messages), strict=True) if not is_prepare]
+        return [_rows(prepared.transformer, result) for result in answers]
 
 
 def _prepare(
-    connection: Connection,
     statements: Sequence[tuple[str, Mapping[str, Any]]],
     prepared: _Prepared,
 ) -> list[_Message]:
@@ -85,7 +85,7 @@ def _prepare(
     fresh: dict[_Key, bytes] = {}
     for text, params in statements:
         sql, names = _compiled(text, bool(params))
-        transformer = Transformer(connection)
+        transformer = prepared.transformer
         values = transformer.dump_sequence([params[name] for name in names], [PyFormat.AUTO] * len(names))
         key = (sql, transformer.types or ())
         name = prepared.names.get(key) or fresh.get(key)
@@ -93,7 +93,7 @@ def _prepare(
         if is_new:
             prepared.given += 1
             name = fresh[key] = b"vt_%d" % prepared.given
-        messages.append(_Message(sql, key[1], values, transformer.formats or [], transformer, name, is_new))
+        messages.append(_Message(sql, key[1], values, list(transformer.formats or ()), name, is_new))
     return messages
 
 
