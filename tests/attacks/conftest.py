@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 from tests.attacks.vendor import Vendor
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
+from vertebra.providers.anthropic import AnthropicProvider
 from vertebra.providers.registry import Providers
 from vertebra.services import postgres
 from vertebra.services.state import Services
@@ -37,7 +38,7 @@ async def stage(services: Services, vendor: Vendor, tmp_path_factory: pytest.Tem
     await asyncio.to_thread(migrate, dsn, PASSWORDS)
     async with staged(services, Migrated(dsn), tmp_path_factory.mktemp("attacked"), work=False) as made:
         vendor.serve(made.world.providers.get("scripted"), made.sales)
-        made.world = dataclasses.replace(made.world, providers=Providers([vendor]))
+        made.world = dataclasses.replace(made.world, providers=Providers([vendor, AnthropicProvider(frozenset())]))
         async with working(made.client, made.world):
             await made.publish(made.support)
             yield made
