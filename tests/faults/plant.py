@@ -65,7 +65,7 @@ class Plant:
         return place
 
     @asynccontextmanager
-    async def worker(self, project: Path, name: str = "worker") -> AsyncIterator[str]:
+    async def worker(self, project: Path, name: str = "worker", **settings: str) -> AsyncIterator[str]:
         """One worker process, started again when it is killed, for the length of the block."""
         env = {
             "PATH": os.environ.get("PATH", ""),
@@ -75,6 +75,7 @@ class Plant:
             "VERTEBRA_TEMPORAL_ADDRESS": self.supervisor.services.temporal_address,
             "VERTEBRA_MAILDIR": str(self.stage.world.maildir),
             "VERTEBRA_SALES": str(self.stage.sales),
+            **settings,
         }
         argv = (sys.executable, "-m", "tests.faults.run_worker", str(project))
         await self.supervisor.add(ChildSpec(name, argv, env, cwd=REPOSITORY))
