@@ -356,3 +356,31 @@ async def test_a_resume_that_was_cut_is_carried_out_later(stage: Stage, graph: C
     assert (1, "completed") == (run["epoch"], run["state"])
     assert 1 == (await operations(stage, handle.id)).count("resumed")
     assert ["one", "two"] == [sale["node"] for sale in stage.bought(handle.id)]
+
+
+POOR = (
+    GRAPH.replace("graph: resumed", "graph: poor")
+    .replace("usd: 1.00, tokens: 1000000, on_breach: reject", "usd: 1.00, tokens: 10, on_breach: abort")
+    .replace("  - one -> broken\n  - broken -> two\n", "  - one -> two\n")
+    .replace("  broken: {agent: speaker, input: {text: input.text}, retry: {max_attempts: 1, backoff: 10ms}}\n", "")
+)
+
+
+async def test_money_given_to_an_aborted_run_is_there_before_its_first_call(stage: Stage) -> None:
+    """A breach that aborts, a top-up, a resume: the run goes on, and does not die of the old limit again."""
+    graph = stage.compile(POOR)
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "x"})
+    with pytest.raises(WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 20)
+    assert "aborted" == (await row_of(handle.id, stage))["state"]
+
+    await stage.command(handle.id, "top_up", arguments={"tokens": 100_000}, wake=False)
+    await resume(stage, handle.id)
+    await go_on(stage, handle.id)
+    output, run = await ended(stage.client.get_workflow_handle(handle.id), stage)
+
+    assert {"said": "two said"} == output
+    assert 100_010 == run["limit_tokens"]
+    said = [name for name in await operations(stage, handle.id) if name in ("command_top_up", "resumed")]
+    assert ["command_top_up", "resumed"] == said

@@ -9,8 +9,8 @@ from typing import Literal
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from vertebra.activities import entries
-from vertebra.activities.load import check_command
+from vertebra.activities import entries, orders
+from vertebra.activities.orders import check_command
 from vertebra.policies.decision import author_of
 from vertebra.policies.signature import check_times
 from vertebra.schemas.errors import BadSignature, PermissionDenied, PolicyError
@@ -181,7 +181,10 @@ async def _note_wake(office: Office, opened: Transaction, head: Row, row: Row) -
 
 
 async def _reopen(office: Office, opened: Transaction, head: Row, row: Row) -> None:
-    """Open the row one epoch later. From now on the gate lets the run's calls through again."""
+    """Open the row one epoch later, with the money and time that were given meanwhile: its first call needs them."""
+    commands, people = await opened.trip(orders.reads(head["id"]))
+    changes = [command for command in commands if command["verb"] in orders.CHANGES]
+    ordered = orders.judged(changes, people_of(people), head, office.world)
     told = entries.event(
         office.world,
         "resumed",
@@ -198,7 +201,8 @@ async def _reopen(office: Office, opened: Transaction, head: Row, row: Row) -> N
             Query("reopen_run", named("keeper", "reopen_run"), {"run": head["id"], "command": row["id"]}),
             Query("consume_command", named("steps", "consume_command"), {"id": row["id"]}),
             Query("apply_command", named("steps", "apply_command"), {"id": row["id"]}),
-            *entries.append(head, [told], office.world),
+            *ordered.writes,
+            *entries.append(head, [*ordered.told, told], office.world),
         ]
     )
 

@@ -1,0 +1,149 @@
+"""What operators signed: which commands count, what is put on record of them, and what they change, once.
+
+A run that waits applies them when it looks, the keeper when it opens an ended run again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from vertebra.activities import entries
+from vertebra.activities.world import World
+from vertebra.ledger.attempts import top_up_query
+from vertebra.policies.decision import Person, author_of
+from vertebra.policies.signature import check_times
+from vertebra.schemas.audit import Entry
+from vertebra.schemas.errors import BadSignature, PermissionDenied, PolicyError
+from vertebra.schemas.ids import RunId
+from vertebra.schemas.money import MicroUSD
+from vertebra.schemas.signed import Statement
+from vertebra.store.people import check_row, signed_of
+from vertebra.store.queries import named
+from vertebra.store.transaction import Query, Row
+
+OPERATORS = ("operator", "admin")
+MAX_RENEWAL_S = 10 * 366 * 86_400
+CHANGES = ("top_up", "renew")
+"""Commands that change the run's limits or contexts."""
+
+
+@dataclass(slots=True)
+class Orders:
+    """The commands that count, oldest first, with what is to be written about all of them."""
+
+    valid: list[Row] = field(default_factory=list)
+    writes: list[Query] = field(default_factory=list)
+    told: list[Entry] = field(default_factory=list)
+
+
+def reads(run: str) -> list[Query]:
+    """Everything that was signed about the run, and by whom; `judged` takes both."""
+    of_run = {"run": run}
+    return [
+        Query("run_commands", named("steps", "run_commands"), of_run),
+        Query("signers", named("steps", "signers"), of_run),
+    ]
+
+
+def judged(rows: Iterable[Row], people: Sequence[Person], run: Row, world: World) -> Orders:
+    """Verify each command; those that count change what they change. A forged one is put on record once, no more."""
+    found = Orders()
+    for row in rows:
+        try:
+            statement, person = author_of(signed_of(row), "command", people)
+            check_command(statement, person, row)
+        except PolicyError as error:
+            _tell(found, row, _refusal(row, error, run, world))
+            continue
+        found.valid.append(row)
+        if row["verb"] != "resume":
+            _tell(found, row, _entry(row, run, world))
+        if row["verb"] in CHANGES and row["applied_at"] is None:
+            found.writes += _changes(row)
+    return found
+
+
+def check_command(statement: Statement, person: Person, row: Row) -> None:
+    """Raise PermissionDenied or BadSignature unless an operator signed exactly what the row says."""
+    if not set(person.roles) & set(OPERATORS):
+        raise PermissionDenied(f"{person.name!r} may not command runs; it needs the role 'operator'")
+    signed = (statement.id, statement.run, statement.epoch, statement.node, statement.visit, statement.verb)
+    if signed != (row["id"], row["run"], row["epoch"], row["node"], row["visit"], row["verb"]):
+        raise BadSignature("the command was signed for something else than its row says")
+    check_times(statement, row["at"])
+    check_row(statement, row)
+    if row["verb"] == "renew" and whole(arguments_of(row), "seconds") > MAX_RENEWAL_S:
+        raise PermissionDenied("a context may be renewed for ten years at most")
+    if row["verb"] == "retry" and not whole(arguments_of(row), "round"):
+        raise BadSignature("the retry does not say which block of the visit it answers", do="sign it again")
+
+
+def arguments_of(row: Row) -> JsonValue:
+    """What the command was given, null without."""
+    value: JsonValue = None if row["arguments"] is None else json.loads(bytes(row["arguments"]))
+    return value
+
+
+def whole(arguments: JsonValue, name: str) -> int:
+    """A positive whole number among the arguments; 0 where there is none."""
+    value = arguments.get(name, 0) if isinstance(arguments, dict) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def apply_query(row: Row) -> Query:
+    """Note that the command has done what it does."""
+    return Query("apply_command", named("steps", "apply_command"), {"id": row["id"]})
+
+
+def _changes(row: Row) -> list[Query]:
+    arguments = arguments_of(row)
+    if row["verb"] == "top_up":
+        money, tokens = whole(arguments, "microusd"), whole(arguments, "tokens")
+        return [top_up_query(RunId(row["run"]), row["id"], MicroUSD(money), tokens)]
+    params = {
+        "run": row["run"],
+        "command": row["id"],
+        "seconds": whole(arguments, "seconds"),
+        "context": arguments.get("context") if isinstance(arguments, dict) else None,
+    }
+    return [Query("put_renewal", named("steps", "put_renewal"), params), apply_query(row)]
+
+
+def _tell(found: Orders, row: Row, entry: Entry) -> None:
+    """Put a command on record the first time that somebody looks at it."""
+    if row["consumed_at"] is None:
+        found.writes.append(Query("consume_command", named("steps", "consume_command"), {"id": row["id"]}))
+        found.told.append(entry)
+
+
+def _entry(row: Row, run: Row, world: World) -> Entry:
+    return entries.event(
+        world,
+        f"command_{row['verb']}",
+        row["person"],
+        run=run,
+        node=row["node"],
+        visit=row["visit"],
+        content=bytes(row["arguments"]).decode() if row["arguments"] is not None else None,
+        reason=row["reason"],
+        command=row["id"],
+    )
+
+
+def _refusal(row: Row, error: PolicyError, run: Row, world: World) -> Entry:
+    return entries.event(
+        world,
+        "command_refused",
+        row["person"],
+        run=run,
+        node=row["node"],
+        visit=row["visit"],
+        outcome="denied",
+        success=False,
+        error=str(error),
+        verb=row["verb"],
+    )
