@@ -202,6 +202,8 @@ class Stage:
         """Sign an operator's command and wake the run; gives the command's id."""
         [row] = await self.sql("select epoch from runs where id = %(id)s", id=run)
         command = secrets.token_hex(10)
+        if verb == "retry" and arguments is None:
+            arguments = {"round": await self.round(run, node, visit)}
         text = None if arguments is None else json_text(arguments)
         digest = None if text is None else digest_of(text.encode())
         plain = {"id": command, "run": run, "epoch": row["epoch"], "node": node, "visit": visit, "verb": verb}
@@ -223,6 +225,17 @@ class Stage:
         if wake:
             await self.wake(run)
         return command
+
+    async def round(self, run: str, node: str | None, visit: int | None) -> int:
+        """Which block of this visit is open now; the first where none is."""
+        rows = await self.sql(
+            "select round from waits where run = %(run)s and kind = 'blocked' and node = %(node)s"
+            " and visit = %(visit)s",
+            run=run,
+            node=node,
+            visit=visit,
+        )
+        return int(rows[0]["round"]) if rows else 1
 
     async def wake(self, run: str) -> None:
         await self.client.get_workflow_handle(run).signal("look")

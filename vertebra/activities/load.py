@@ -12,28 +12,22 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from vertebra.activities import entries
+from vertebra.activities import entries, orders
+from vertebra.activities.orders import arguments_of, whole
 from vertebra.activities.world import World
-from vertebra.ledger.attempts import top_up_query
 from vertebra.ledger.books import head_query
-from vertebra.policies.decision import Person, author_of, check_decision
-from vertebra.policies.signature import check_times
+from vertebra.policies.decision import Person, check_decision
 from vertebra.schemas.audit import Entry
-from vertebra.schemas.errors import ApprovalClosed, BadSignature, NotFound, PermissionDenied, PolicyError
+from vertebra.schemas.errors import ApprovalClosed, NotFound, PermissionDenied, PolicyError
 from vertebra.schemas.ids import RunId
-from vertebra.schemas.money import MicroUSD
 from vertebra.schemas.run import Answer, Ask, Loaded, LoadInput
-from vertebra.schemas.signed import Statement
 from vertebra.store.people import asked_of, check_row, people_of, signed_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, Transaction, transaction
 
 UNKNOWN = "UnknownOutcome"
-OPERATORS = ("operator", "admin")
+LATE = "the outcome came late"
 ANSWERED = {"approve": "approved", "edit": "edited", "deny": "denied"}
-MAX_RENEWAL_S = 10 * 366 * 86_400
-APPLIED = ("top_up", "renew", "retry")
-"""Commands that change a row when they are applied, once."""
 
 
 @dataclass(slots=True)
@@ -57,8 +51,11 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
         await _check_open(heads[0], execution, opened)
         known = people_of(people)
         found = Found(heads[0])
-        valid = _commands(commands, known, found, world)
-        _apply(valid, given.asks, found, world)
+        ordered = orders.judged(commands, known, heads[0], world)
+        valid = ordered.valid
+        found.writes += ordered.writes
+        found.told += ordered.told
+        found.ended = next((row for row in valid if _ends(row, heads[0])), None)
         for ask in given.asks:
             _answer(ask, approvals, decisions, valid, lives, known, found, world)
         _arrived(given, answered, found)
@@ -68,7 +65,7 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
         looked = Query(
             "done_wake", named("steps", "done_wake"), {"run": run, "refs": _refs(decisions, commands, answered)}
         )
-        writes = [*envelopes, *found.writes, *_waits(given, found), looked]
+        writes = [*envelopes, *found.writes, *_waits(given, approvals, found), looked]
         await opened.commit([*writes, *entries.append(heads[0], told, world)])
     return _loaded(found, pending)
 
@@ -93,85 +90,16 @@ def _reads(given: LoadInput, run: str) -> list[Query]:
         Query("run_pins", named("gate", "run_pins"), of_run),
         Query("asked_approvals", named("steps", "asked_approvals"), {"ids": ids}),
         Query("asked_decisions", named("steps", "asked_decisions"), {"ids": ids}),
-        Query("run_commands", named("steps", "run_commands"), of_run),
-        Query("signers", named("steps", "signers"), of_run),
+        *orders.reads(run),
         Query("context_lives", named("steps", "context_lives"), of_run),
         Query("open_approvals", named("steps", "open_approvals"), of_run),
         Query("answered_calls", named("steps", "answered_calls"), {"run": run, "activity_ids": _doubtful(given)}),
     ]
 
 
-def _commands(rows: Sequence[Row], people: Sequence[Person], found: Found, world: World) -> list[Row]:
-    """The commands that count, oldest first. A forged one is put on record once, and changes nothing."""
-    valid = []
-    for row in rows:
-        try:
-            statement, person = author_of(signed_of(row), "command", people)
-            check_command(statement, person, row)
-        except PolicyError as error:
-            if row["consumed_at"] is None:
-                found.writes.append(Query("consume_command", named("steps", "consume_command"), {"id": row["id"]}))
-                found.told.append(_refused(world, found, "command_refused", row, error))
-            continue
-        valid.append(row)
-    return valid
-
-
-def check_command(statement: Statement, person: Person, row: Row) -> None:
-    """Raise PermissionDenied or BadSignature unless an operator signed exactly what the row says."""
-    if not set(person.roles) & set(OPERATORS):
-        raise PermissionDenied(f"{person.name!r} may not command runs; it needs the role 'operator'")
-    signed = (statement.id, statement.run, statement.epoch, statement.node, statement.visit, statement.verb)
-    if signed != (row["id"], row["run"], row["epoch"], row["node"], row["visit"], row["verb"]):
-        raise BadSignature("the command was signed for something else than its row says")
-    check_times(statement, row["at"])
-    check_row(statement, row)
-    if row["verb"] == "renew" and _whole(_arguments(row), "seconds") > MAX_RENEWAL_S:
-        raise PermissionDenied("a context may be renewed for ten years at most")
-
-
-def _apply(valid: Sequence[Row], asks: Sequence[Ask], found: Found, world: World) -> None:
-    """Carry out top-ups and renewals that were not applied yet, and note how the run is to end."""
-    for row in valid:
-        if row["verb"] in ("abort", "cancel") and row["epoch"] == found.run["epoch"]:
-            found.ended = found.ended or row
-        if row["verb"] not in ("top_up", "renew") or row["applied_at"] is not None:
-            _tell(row, found, world)
-            continue
-        arguments = _arguments(row)
-        if row["verb"] == "top_up":
-            money, tokens = _whole(arguments, "microusd"), _whole(arguments, "tokens")
-            found.writes.append(top_up_query(RunId(row["run"]), row["id"], MicroUSD(money), tokens))
-        else:
-            params = {
-                "run": row["run"],
-                "command": row["id"],
-                "seconds": _whole(arguments, "seconds"),
-                "context": arguments.get("context") if isinstance(arguments, dict) else None,
-            }
-            found.writes.append(Query("put_renewal", named("steps", "put_renewal"), params))
-            found.writes.append(Query("apply_command", named("steps", "apply_command"), {"id": row["id"]}))
-        _tell(row, found, world)
-
-
-def _tell(row: Row, found: Found, world: World) -> None:
-    """Put a command on record the first time that the run sees it."""
-    if row["consumed_at"] is not None or row["verb"] == "resume":
-        return
-    found.writes.append(Query("consume_command", named("steps", "consume_command"), {"id": row["id"]}))
-    found.told.append(
-        entries.event(
-            world,
-            f"command_{row['verb']}",
-            row["person"],
-            run=found.run,
-            node=row["node"],
-            visit=row["visit"],
-            content=bytes(row["arguments"]).decode() if row["arguments"] is not None else None,
-            reason=row["reason"],
-            command=row["id"],
-        )
-    )
+def _ends(row: Row, run: Row) -> bool:
+    """An abort or cancel of this life of the run; a resumed run does not obey the one that it died of."""
+    return row["verb"] in ("abort", "cancel") and bool(row["epoch"] == run["epoch"])
 
 
 def _answer(
@@ -211,7 +139,7 @@ def _decided(row: Row, decisions: Sequence[Row], people: Sequence[Person], found
         except PolicyError as error:
             if decision["consumed_at"] is None:
                 found.writes.append(_consumed(decision))
-                found.told.append(_refused(world, found, "decision_refused", decision, error, row))
+                found.told.append(_refused(world, found, decision, error, row))
             continue
         if row["state"] == "pending":
             _close_approval(row, decision, found, world)
@@ -267,25 +195,32 @@ def _of_decision(row: Row, decision: Row) -> Answer:
 
 
 def _unblocked(ask: Ask, commands: Sequence[Row], found: Found) -> None:
-    """`skip` and `override` stand for good; the n-th `retry` answers the n-th block of a visit."""
+    """The newest `skip` or `override` stands for good, unless it was tried in vain; a `retry` answers its one round."""
     mine = [row for row in commands if (row["node"], row["visit"]) == (ask.node, ask.visit)]
-    for row in reversed(mine):  # the newest: an override that did not fit must not stand in the way of another
-        if row["verb"] in ("skip", "override"):
-            found.answers.append(_of_command(ask, row))
-            return
-    retries = [row for row in mine if row["verb"] == "retry"]
-    if len(retries) < ask.round:
+    standing = [row for row in mine if row["verb"] in ("skip", "override")]
+    if standing and standing[-1]["id"] != ask.tried:
+        found.answers.append(_of_command(ask, standing[-1]))
         return
-    row = retries[ask.round - 1]
-    if row["applied_at"] is None:
-        params = {"run": row["run"], "activity_id": ask.activity_id or "", "command": row["id"]}
-        found.writes.append(Query("open_call", named("steps", "open_call"), params))
-        found.writes.append(Query("apply_command", named("steps", "apply_command"), {"id": row["id"]}))
-    found.answers.append(_of_command(ask, row))
+    rounds = [row for row in mine if row["verb"] == "retry" and whole(arguments_of(row), "round") == ask.round]
+    if not rounds:
+        return
+    if all(row["applied_at"] is None for row in rounds):  # a second one for the same block opens nothing
+        params = {"run": found.run["id"], "activity_id": ask.activity_id or "", "command": rounds[0]["id"]}
+        found.writes += [Query("open_call", named("steps", "open_call"), params), orders.apply_query(rounds[0])]
+    found.answers.append(_of_command(ask, rounds[0]))
 
 
 def _of_command(ask: Ask, row: Row) -> Answer:
-    return Answer(ref=ask.ref, verb=row["verb"], by=row["person"], reason=row["reason"], arguments=_arguments(row))
+    retry = row["verb"] == "retry"
+    return Answer(
+        ref=ask.ref,
+        verb=row["verb"],
+        by=row["person"],
+        reason=row["reason"],
+        arguments=None if retry else arguments_of(row),
+        round=ask.round if retry else None,
+        command=row["id"],
+    )
 
 
 def _limits(run: Row, commands: Sequence[Row]) -> list[str]:
@@ -293,7 +228,7 @@ def _limits(run: Row, commands: Sequence[Row]) -> list[str]:
     limits: list[int | None] = [run["limit_microusd"], run["limit_tokens"]]
     for row in commands:
         if row["verb"] == "top_up" and row["applied_at"] is None:
-            added = [_whole(_arguments(row), name) for name in ("microusd", "tokens")]
+            added = [whole(arguments_of(row), name) for name in ("microusd", "tokens")]
             limits = [None if limit is None else limit + more for limit, more in zip(limits, added, strict=True)]
     return [str(limit) for limit in limits]
 
@@ -305,43 +240,32 @@ def _lives(context: str, lives: Sequence[Row]) -> bool:
     return False
 
 
-def _arguments(row: Row) -> JsonValue:
-    value: JsonValue = None if row["arguments"] is None else json.loads(bytes(row["arguments"]))
-    return value
-
-
-def _whole(arguments: JsonValue, name: str) -> int:
-    value = arguments.get(name, 0) if isinstance(arguments, dict) else 0
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
 def _consumed(decision: Row) -> Query:
     params = {"approval": decision["approval"], "nonce": decision["nonce"]}
     return Query("consume_decision", named("steps", "consume_decision"), params)
 
 
-def _refused(
-    world: World, found: Found, operation: str, row: Row, error: PolicyError, approval: Row | None = None
-) -> Entry:
+def _refused(world: World, found: Found, decision: Row, error: PolicyError, approval: Row) -> Entry:
     late = isinstance(error, ApprovalClosed)
     return entries.event(
         world,
-        operation,
-        row["person"],
+        "decision_refused",
+        decision["person"],
         run=found.run,
-        node=approval["node"] if approval else row["node"],
-        visit=approval["visit"] if approval else row["visit"],
+        node=approval["node"],
+        visit=approval["visit"],
         outcome="expired" if late else "denied",
         success=False,
         error=str(error),
-        verb=row["verb"],
+        verb=decision["verb"],
     )
 
 
-def _waits(given: LoadInput, found: Found) -> list[Query]:
+def _waits(given: LoadInput, approvals: Sequence[Row], found: Found) -> list[Query]:
     """The open waits as rows; those that are answered stay until the run comes back without them."""
     run = found.run
     refs = [ask.ref for ask in given.asks]
+    until = {row["id"]: row["expires_at"] for row in approvals}
     queries = [Query("clear_waits", named("steps", "clear_waits"), {"run": run["id"], "refs": refs})]
     for ask in given.asks:
         row = {
@@ -351,6 +275,8 @@ def _waits(given: LoadInput, found: Found) -> list[Query]:
             "visit": ask.visit,
             "kind": ask.kind,
             "ref": ask.ref,
+            "round": ask.round,
+            "until": until.get(ask.ref),
             "error": ask.error.model_dump_json().encode() if ask.error else None,
         }
         queries.append(Query("put_wait", named("steps", "put_wait"), row))
@@ -372,7 +298,7 @@ def _arrived(given: LoadInput, answered: Sequence[Row], found: Found) -> None:
     arrived = {row["activity_id"] for row in answered}
     for ask in given.asks:
         if ask.activity_id in arrived and ask.ref not in told:
-            found.answers.append(Answer(ref=ask.ref, verb="retry", by="gate", reason="the outcome came late"))
+            found.answers.append(Answer(ref=ask.ref, verb="retry", by="gate", reason=LATE, round=ask.round))
 
 
 def _refs(decisions: Sequence[Row], commands: Sequence[Row], answered: Sequence[Row]) -> list[str]:

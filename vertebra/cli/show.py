@@ -163,7 +163,7 @@ def _plain_step(step: Envelope) -> Json:
 
 
 def _plain_wait(wait: Row) -> Json:
-    return {name: wait[name] for name in ("node", "visit", "kind", "ref")} | {"since": stamp(wait["since"])}
+    return {name: wait[name] for name in ("node", "visit", "kind", "ref", "round")} | {"since": stamp(wait["since"])}
 
 
 def _plain_call(call: Row) -> Json:

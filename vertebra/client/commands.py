@@ -24,7 +24,10 @@ ON_NODES: tuple[Verb, ...] = ("retry", "skip", "override")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One command. `arguments`: of `override` the node's result, of `top_up` and `renew` how much."""
+    """One command. `arguments`: of `override` the node's result, of `top_up` and `renew` how much.
+
+    A `retry` is written with the round of the block that it answers, so that it answers no later one.
+    """
 
     verb: Verb
     node: str | None = None
@@ -70,7 +73,7 @@ def _check_state(row: Row, order: Order) -> None:
 
 
 async def _placed(connection: Connection, run: str, order: Order) -> Order:
-    """A command about a node names the visit that is blocked. Raises NotBlocked."""
+    """A command about a node names the visit that is blocked, a `retry` its round too. Raises NotBlocked."""
     if order.verb not in ON_NODES:
         return order
     [rows] = await trip(connection, [Query("waits", named("client", "waits"), {"run": run})])
@@ -82,7 +85,8 @@ async def _placed(connection: Connection, run: str, order: Order) -> Order:
     if len(mine) > 1:
         visits = ", ".join(str(row["visit"]) for row in mine)
         raise NotBlocked(f"node {order.node!r} is blocked in the visits {visits}", do="say which with --visit")
-    return Order(order.verb, order.node, mine[0]["visit"], order.arguments, order.reason)
+    arguments: Json = {"round": mine[0]["round"]} if order.verb == "retry" else order.arguments
+    return Order(order.verb, order.node, mine[0]["visit"], arguments, order.reason)
 
 
 def _queries(row: Row, id_: str, order: Order, signer: Signer) -> list[Query]:

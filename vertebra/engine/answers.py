@@ -7,7 +7,7 @@ from dataclasses import replace
 from vertebra.engine import calls, humans, routes, turns
 from vertebra.engine.state import Branch, NodeResult
 from vertebra.engine.working import Work, place
-from vertebra.schemas.run import Answer
+from vertebra.schemas.run import Answer, Ask
 
 
 def answer(work: Work, given: Answer) -> None:
@@ -18,16 +18,18 @@ def answer(work: Work, given: Answer) -> None:
             continue  # an answer before this one closed it
         branch = work.branches[wait.branch]
         if wait.ask.kind == "blocked":
-            _unblock(work, branch, given)
+            _unblock(work, branch, wait.ask, given)
         elif work.calls[key].input is None:
             humans.person_answered(work, key, wait.ask, given)
         else:
             calls.answered(work, key, wait.ask, given)
 
 
-def _unblock(work: Work, branch: Branch, given: Answer) -> None:
+def _unblock(work: Work, branch: Branch, ask: Ask, given: Answer) -> None:
     if given.verb not in ("retry", "skip", "override") or given == branch.tried:
         return
+    if given.verb == "retry" and given.round not in (None, ask.round):
+        return  # a late answer to an earlier block of this visit
     work.waits.pop(place(branch), None)
     if given.verb == "retry":
         _retry(work, work.put(replace(branch, retries=branch.retries + 1)))

@@ -162,7 +162,7 @@ def _unblocked(work: Work, branch: Branch, call: Pending) -> Branch:
     if call.status != "failed" or others:
         return branch
     work.waits.pop(place(branch), None)
-    return work.put(replace(branch, stage="calling"))
+    return work.put(replace(branch, stage="calling", retries=branch.retries + 1))
 
 
 def _no_result(branch: Branch, result: CallResult) -> CallError:

@@ -48,6 +48,7 @@ def block(work: Work, branch: Branch, error: CallError, redo: Redo, activity_id:
         activity_id=activity_id,
         error=error,
         round=branch.retries + 1,
+        tried=branch.tried.command if branch.tried else None,
     )
     work.open_wait(place(branch), Wait(branch.id, ask))
 

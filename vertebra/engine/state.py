@@ -87,7 +87,7 @@ class Branch:
     redo: Redo = "enter"
     """What `retry` does while the node is blocked."""
     retries: int = 0
-    """How many were given in this visit: the next one answers the next block."""
+    """How many blocks of this visit are over, by a `retry` or by a late outcome: each takes a `retry` of its own."""
     tried: Answer | None = None
     """The `skip` or `override` that was given last. It stands for good, so it comes again; it is not tried again."""
     undo: Undo | None = None

@@ -72,7 +72,9 @@ class Ask(Recorded):
     activity_id: str | None = None
     error: CallError | None = None
     round: int = 1
-    """Of a blocked node: one more than the retries of this visit so far; that retry, and no earlier one, answers it."""
+    """Of a blocked node: one more than the blocks of this visit that are over; a `retry` is signed for one round."""
+    tried: str | None = None
+    """Of a blocked node: the `skip` or `override` (its command's id) that was given and could not be followed."""
 
 
 class LoadInput(Recorded):
@@ -91,6 +93,10 @@ class Answer(Recorded):
     by: str | None = None
     reason: str | None = None
     arguments: JsonValue = None
+    round: int | None = None
+    """Of `retry`: the round of the block that it answers; a later block of the visit waits for another one."""
+    command: str | None = None
+    """The id of the command behind it."""
 
 
 class Loaded(Recorded):

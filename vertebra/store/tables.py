@@ -328,6 +328,7 @@ waits = _table(
     _int("visit", key=True),
     _text("kind", key=True),
     _text("ref", key=True, default=""),
+    _int("round", default=1),
     _bytes("error", null=True),
     _when("since", now=True),
     _when("until", null=True),

@@ -429,3 +429,41 @@ def test_calls_are_sent_in_order_of_their_numbers() -> None:
     run.answers("context", "renew")
 
     assert ["a#1.1.2", "a#1.1.10"] == run.calls
+
+
+def test_a_retry_of_an_earlier_block_changes_nothing() -> None:
+    """A late answer to the first block of a visit does not answer the second one."""
+    run = Drive(_send(), {"to": "x"})
+    run.fails("t#1")
+    run.answers("t#1", "retry", round=1)
+    run.fails("t#1")
+    run.answers("t#1", "retry", round=1)
+    assert (Park(),) == run.last
+
+    run.answers("t#1", "retry", round=2)
+
+    assert ["t#1"] == run.calls
+
+
+def test_a_late_outcome_ends_a_round() -> None:
+    """What was signed about the doubt is not taken for an answer to what blocks the visit afterwards."""
+    nodes = [tool("t", {"to": "input.to"}, write={"n": "y"})]
+    run = Drive(graph(nodes, state={"n": channel("integer", default=0)}), {"to": "x"})
+    run.fails("t#1", "UnknownOutcome")
+    run.done("t#1", "no number")
+
+    assert [2] == [ask.round for ask in waits(run.state)]
+    run.answers("t#1", "retry", round=1)
+    assert (Park(),) == run.last
+
+
+def test_what_was_tried_in_vain_is_named_in_the_next_question() -> None:
+    """So that it is not given as an answer again, and a retry counts after it."""
+    nodes = [tool("t", {"to": "input.to"}, write={"n": "y"})]
+    run = Drive(graph(nodes, state={"n": channel("integer", default=0)}), {"to": "x"})
+    run.fails("t#1")
+    run.answers("t#1", "override", {"y": "no number"}, command="C")
+
+    assert ["C"] == [ask.tried for ask in waits(run.state)]
+    run.answers("t#1", "retry", round=1)
+    assert [2] == [ask.round for ask in waits(run.state)]

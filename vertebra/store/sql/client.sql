@@ -133,4 +133,4 @@ from calls c where c.run = %(run)s order by c.at, c.id;
 
 -- name: waits
 -- What a run waits for.
-select node, visit, kind, ref, error, since, until from waits where run = %(run)s order by since, node, visit;
+select node, visit, kind, ref, round, error, since, until from waits where run = %(run)s order by since, node, visit;

@@ -47,10 +47,12 @@ update runs set execution_id = %(execution_id)s where id = %(run)s and execution
 delete from waits where run = %(run)s and not (ref = any(%(refs)s));
 
 -- name: put_wait
--- One open wait, since when it is first seen.
-insert into waits (tenant, run, node, visit, kind, ref, error)
-values (%(tenant)s, %(run)s, %(node)s, %(visit)s, %(kind)s, %(ref)s, %(error)s)
-on conflict do nothing;
+-- One open wait, since when it is first seen; a node that blocks again in the same visit waits anew.
+insert into waits (tenant, run, node, visit, kind, ref, round, error, until)
+values (%(tenant)s, %(run)s, %(node)s, %(visit)s, %(kind)s, %(ref)s, %(round)s, %(error)s, %(until)s)
+on conflict (run, node, visit, kind, ref) do update
+set round = excluded.round, error = excluded.error, until = excluded.until, since = now()
+where (waits.round, waits.error) is distinct from (excluded.round, excluded.error);
 
 -- name: set_state
 -- What the run is doing, for lists and pages.
