@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from vertebra.cli.endings import DONE, FAILED, NEEDS_PERSON
 from vertebra.cli.output import Output, money, span, stamp
@@ -22,6 +23,9 @@ EVERY_S = 0.25
 _ASK_AFTER = 8
 """Looks without a row until Temporal is asked whether the start was refused."""
 _HINT_AFTER = 24
+_STATE, _MIN_AT, _MIN_ID = 14, 8, 12
+_OTHERS = _STATE + 4 + 9 + 6 + 5 * 2
+"""The width of all columns but the id and the node, with the gaps between columns."""
 
 
 @dataclass(slots=True)
@@ -37,11 +41,16 @@ class Follower:
     _looks: int = 0
 
     async def follow(self, connection: Connection) -> int:
-        """Follow to the end; the exit code."""
-        if self.out.as_json or not sys.stdout.isatty():
-            await self._until_settled(connection, self._lines)
-        else:
-            await self._live(connection)
+        """Follow to the end; the exit code. Whoever interrupts it is told that the runs go on."""
+        try:
+            if self.out.as_json or not sys.stdout.isatty():
+                await self._until_settled(connection, self._lines)
+            else:
+                await self._live(connection)
+        except asyncio.CancelledError:  # Ctrl-C
+            again = f"runs watch {self.runs[0]}" if len(self.runs) == 1 else "runs list"
+            self.out.say(f"not followed any more; what was started goes on: vertebra {again}")
+            raise
         return self.code
 
     @property
@@ -93,15 +102,29 @@ class Follower:
             self.out.say(f"{len(missing)} of {len(self.runs)} runs wait for a worker; is one running? vertebra doctor")
 
     async def _live(self, connection: Connection) -> None:
-        with Live(console=Console(), refresh_per_second=8) as live:
-            await self._until_settled(connection, lambda: live.update(self._table()))
+        console = Console()
+        with Live(console=console, refresh_per_second=8) as live:
+            await self._until_settled(connection, lambda: live.update(self._table(self._by_need(console), console)))
+            live.update(self._table(self.runs, console))
 
-    def _table(self) -> Table:
-        shown = Table("run", "state", "at", "done", "cost", "time", box=None, pad_edge=False)
-        for run in self.runs:
-            row = self.rows.get(run)
-            cells = [run, self.state(run), *(self._progress(row) if row else ["", "", "", ""])]
-            shown.add_row(*cells)
+    def _by_need(self, console: Console) -> Sequence[str]:
+        """Where not all runs fit on the screen, those that still move come first."""
+        return self.runs if len(self.runs) < console.height - 1 else sorted(self.runs, key=self._is_settled)
+
+    def _table(self, runs: Sequence[str], console: Console) -> Table:
+        """Columns that keep their place while states change; of an id that does not fit, the end tells runs apart."""
+        rows = [self.rows.get(run) for run in runs]
+        at = max((len(row["node"] or "") for row in rows if row), default=0)
+        room = max(_MIN_ID, console.width - _OTHERS - max(_MIN_AT, at))
+        shown = Table("RUN", box=None, pad_edge=False)
+        shown.add_column("STATE", min_width=_STATE, no_wrap=True)
+        shown.add_column("AT", min_width=_MIN_AT, no_wrap=True)
+        for head, width in (("DONE", 4), ("COST", 9), ("TIME", 6)):
+            shown.add_column(head, min_width=width, justify="right", no_wrap=True)
+        for run, row in zip(runs, rows, strict=True):
+            state = self.state(run)
+            name = Text(run if len(run) <= room else "…" + run[1 - room :], no_wrap=True)
+            shown.add_row(name, Text(state, style=_style(state)), *(self._progress(row) if row else ()))
         return shown
 
     def _lines(self) -> None:
@@ -129,9 +152,11 @@ class Follower:
         told += [f"approval {id_}" for id_ in row["approvals"]] + [f"blocked {node}" for node in row["blocked"]]
         return "  " + "  ".join(told) + (f"  {error.type}: {error.message}" if error else "")
 
-    def _progress(self, row: Row) -> list[str]:
+    def _progress(self, row: Row) -> list[Text]:
         length = (row["ended_at"] or row["now"]) - row["started_at"]
-        return [row["node"] or "", str(row["done"]), money(row["spent_microusd"]), span(length)]
+        return [
+            Text(cell) for cell in (row["node"] or "", str(row["done"]), money(row["spent_microusd"]), span(length))
+        ]
 
     def _plain(self, run: str) -> Json:
         row = self.rows.get(run)
@@ -147,6 +172,12 @@ class Follower:
             "ended_at": None if row is None else stamp(row["ended_at"]),
             "error": self.refusals.get(run) or (f"{error.type}: {error.message}" if error else None),
         }
+
+
+def _style(state: str) -> str:
+    if state in PARKED:
+        return "yellow"
+    return {"completed": "green", "running": "cyan", "starting": "dim"}.get(state, "red")
 
 
 def hints(follower: Follower) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.shell import Shell
-from tests.stage import AUDIT_SECRET, TEMPLATE, Stage
+from tests.stage import AUDIT_SECRET, SEAL_SECRET, TEMPLATE, Stage
 from tests.stores import Migrated
 from vertebra.settings import PREFIX
 
@@ -25,6 +25,7 @@ async def shell(stage: Stage, migrated: Migrated, tmp_path_factory: pytest.TempP
     for name, key in stage.keys.items():
         write_key(people / f"{name}.key", key.secret)
     write_key(people.parent / "audit.key", AUDIT_SECRET)
+    write_key(people.parent / "seal.key", SEAL_SECRET)
     settings = {
         "DATABASE_URL": migrated.superuser_dsn,
         "API_DSN": migrated.dsn("vertebra_api"),
