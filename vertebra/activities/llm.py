@@ -82,7 +82,7 @@ async def _request(
     given: CallInput, graph: CompiledGraph, agent: Agent, prompt: Prompt, tenant: str, world: World
 ) -> ModelRequest:
     said = await _said(given, prompt, tenant, world)
-    tools = tuple(_offered(name, world) for name in agent.tools) if agent.type == "agent" else ()
+    tools = await _offered(graph, agent, tenant, world)
     return ModelRequest(
         provider=agent.model.provider,
         model=agent.model.model,
@@ -116,9 +116,15 @@ async def _heard(message: Message, tenant: str, world: World) -> ToolMessage:
     return ToolMessage(tool_call=message.tool_call, text=text, failed=message.failed)
 
 
-def _offered(name: str, world: World) -> OfferedTool:
-    spec = world.registry.get(name).spec
-    return OfferedTool(name=name, description=spec.description, input_schema_json=json_text(spec.input_schema))
+async def _offered(graph: CompiledGraph, agent: Agent, tenant: str, world: World) -> tuple[OfferedTool, ...]:
+    """The agent's tools as the graph pins them."""
+    if agent.type != "agent":
+        return ()
+    specs = [await world.tool(tenant, graph.tools[name]) for name in agent.tools]
+    return tuple(
+        OfferedTool(name=spec.name, description=spec.description, input_schema_json=json_text(spec.input_schema))
+        for spec in specs
+    )
 
 
 async def _read(

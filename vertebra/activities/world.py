@@ -19,6 +19,7 @@ from vertebra.schemas.errors import NotFound, SettingsError, TamperedRow
 from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
+from vertebra.schemas.tool import ToolSpec
 from vertebra.store.artifacts import Artifacts
 from vertebra.store.pool import Pool
 from vertebra.store.queries import named
@@ -55,6 +56,7 @@ class World:
     drafts: bool = False
     _graphs: dict[str, CompiledGraph] = field(default_factory=dict, repr=False)
     _prompts: dict[str, Prompt] = field(default_factory=dict, repr=False)
+    _tools: dict[str, ToolSpec] = field(default_factory=dict, repr=False)
     _tables: dict[str, PriceTable] = field(default_factory=dict, repr=False)
 
     async def graph(self, digest: str) -> CompiledGraph:
@@ -74,6 +76,12 @@ class World:
         if digest not in self._prompts:
             self._prompts[digest] = Prompt.model_validate_json(await self._text(tenant, digest))
         return self._prompts[digest]
+
+    async def tool(self, tenant: str, digest: Digest) -> ToolSpec:
+        """The definition that a graph pins, whatever this worker's tool says by now. Raises NotFound, TamperedRow."""
+        if digest not in self._tools:
+            self._tools[digest] = ToolSpec.of(await self._text(tenant, digest))
+        return self._tools[digest]
 
     async def _text(self, tenant: str, digest: Digest) -> bytes:
         [rows] = await once(self.pool, [get_texts_query(tenant, [digest])])

@@ -54,6 +54,13 @@ class ToolSpec(Recorded):
         schemas = {"input_schema": json_text(self.input_schema), "output_schema": json_text(self.output_schema)}
         return plain | schemas
 
+    @classmethod
+    def of(cls, data: bytes) -> ToolSpec:
+        """The spec whose canonical bytes these are, as a graph pins it."""
+        plain = json.loads(data)
+        schemas = {name: json.loads(plain[name]) for name in ("input_schema", "output_schema")}
+        return cls.model_validate(plain | schemas)
+
     @property  # not cached: a copy of the model would carry the digest of its original
     def digest(self) -> Digest:
         """The tool pin: a graph that carries another one was compiled for another tool."""
