@@ -1,0 +1,183 @@
+"""A server that is gone, or whose disk is full, for a while: runs wait where they are and then go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.faults.accounts import check_accounts
+from tests.faults.operator import Operator
+from tests.faults.plant import TICKETS, Plant
+from vertebra.schemas.errors import ServiceFailed, StoreError
+
+pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(240)]
+
+OUTAGE_S = 8.0
+REREAD_S = 60.0
+"""When a waiting run looks by itself; a decision must reach it sooner."""
+SPEAKS = """
+graph: {name}
+version: 1.0.0
+input: {{text: {{type: string, required: true}}}}
+output: {{said: {{type: string, from: state.said}}}}
+state: {{said: {{type: string, default: nothing}}}}
+spine: {{principal: svc-support, expires_in: 1h, budget: {{usd: 1.00, tokens: 100000, on_breach: reject}}}}
+agents:
+  speaker: {{type: llm, model: {{provider: scripted, model: small}}, prompt: say@1}}
+nodes:
+  {node}: {{agent: speaker, input: {{text: input.text}}, write: {{said: text}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+async def busy(plant: Plant) -> AsyncIterator[Plant]:
+    """The plant with a worker in this process."""
+    async with plant.at_work():
+        yield plant
+
+
+async def test_runs_wait_for_a_postgres_that_is_gone(busy: Plant, report: Callable[[str], None]) -> None:
+    """One starts, one has a call in flight, one looks for a decision: each waits and goes on, bought once."""
+    graph = busy.stage.compile(SPEAKS.format(name="flying", node="slow"))
+    await busy.stage.publish(graph)
+    waiting = await _waiting(busy)
+    flying = await busy.stage.start(graph, {"text": "x"})
+    await _until_held(busy, flying.id)
+
+    async with busy.outage("postgres"):
+        starting = await busy.stage.start(busy.stage.support, TICKETS[1])
+        await busy.stage.wake(waiting)
+        await asyncio.sleep(OUTAGE_S)
+    back = time.monotonic()
+    runs = [waiting, flying.id, starting.id]
+    rows = await Operator(busy, runs).until_all_ended(90)
+
+    counts = await check_accounts(busy.stage, runs)
+    timers = [await _timers(busy, run) for run in runs]
+    report(
+        f"Postgres gone for {OUTAGE_S:g} s, all ended {time.monotonic() - back:.0f} s later, timers {timers}: {counts}"
+    )
+    assert {"completed"} == {row["state"] for row in rows}
+    assert (0, 0) == (counts.lost, counts.bought_again)
+    assert min(timers[0], timers[2]) >= 1
+
+
+async def test_a_decision_signed_while_temporal_is_gone_reaches_its_run(
+    busy: Plant, report: Callable[[str], None]
+) -> None:
+    """The row is enough: the outbox wakes the run once Temporal is back, before it looks by itself."""
+    run = await _waiting(busy)
+    operator = Operator(busy, [run])
+
+    async with busy.outage("temporal"):
+        await operator.act()
+        await asyncio.sleep(OUTAGE_S)
+    back = time.monotonic()
+    [row] = await operator.until_all_ended(90)
+    took_s = time.monotonic() - back
+
+    report(f"decided while Temporal was gone, ended {took_s:.0f} s after it was back")
+    assert "completed" == row["state"]
+    assert {"approval": 1} == operator.did
+    assert REREAD_S / 2 > took_s
+    assert 1 == (await check_accounts(busy.stage, [run])).mails
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not run: not root, so no small disk can be mounted")
+async def test_a_full_disk_stops_the_calls_until_it_is_freed(busy: Plant, report: Callable[[str], None]) -> None:
+    """Where the record cannot be written nothing is bought; with space again every run goes on to its end."""
+    async with _small_disk(busy) as disk:
+        with _full(disk):
+            await _use_up_log(busy)
+            before = len(busy.stage.bought())
+            handles = [await busy.stage.start(busy.stage.support, ticket) for ticket in TICKETS[:3]]
+            await asyncio.sleep(OUTAGE_S)
+            bought = len(busy.stage.bought()) - before
+        runs = [handle.id for handle in handles]
+        rows = await Operator(busy, runs).until_all_ended(120)
+        counts = await check_accounts(busy.stage, runs)
+
+    report(f"disk full for {OUTAGE_S:g} s: {bought} sales meanwhile; afterwards {counts}")
+    assert 0 == bought
+    assert {"completed"} == {row["state"] for row in rows}
+
+
+async def _waiting(plant: Plant) -> str:
+    """A run that waits for an approval."""
+    handle = await plant.stage.start(plant.stage.support, TICKETS[3])
+    for _ in range(600):
+        if await plant.sql("select 1 from waits where run = %(run)s and kind = 'approval'", run=handle.id):
+            return handle.id
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{handle.id} never waited")
+
+
+async def _until_held(plant: Plant, run: str) -> None:
+    for _ in range(600):
+        if await plant.sql("select 1 from attempts where run = %(run)s and state = 'held'", run=run):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{run} never called")
+
+
+async def _timers(plant: Plant, run: str) -> int:
+    """The durable timers that a run has started; no workflow task of it failed."""
+    history = await plant.stage.client.get_workflow_handle(run).fetch_history()
+    assert not [event for event in history.events if event.HasField("workflow_task_failed_event_attributes")]
+    return sum(event.HasField("timer_started_event_attributes") for event in history.events)
+
+
+@asynccontextmanager
+async def _small_disk(plant: Plant) -> AsyncIterator[Path]:
+    """Postgres on a disk of its own, a little larger than its data, for the length of the block."""
+    home, disk = plant.supervisor.state / "postgres", plant.folder / "disk"
+    disk.mkdir()
+    size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) + 96 * 2**20
+    await _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
+    try:
+        async with plant.outage("postgres"):
+            shutil.move(home, disk / "postgres")
+            home.symlink_to(disk / "postgres")
+        yield disk
+    finally:
+        async with plant.outage("postgres"):
+            home.unlink()
+            shutil.move(disk / "postgres", home)
+        await _run("umount", str(disk))
+
+
+async def _run(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command)
+    assert 0 == await process.wait()
+
+
+@contextmanager
+def _full(disk: Path) -> Iterator[None]:
+    """Nothing more can be written there."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(65_536)):
+            pass
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+async def _use_up_log(plant: Plant) -> None:
+    """Have Postgres begin new segments of its log until there is no room for one."""
+    for _ in range(20):
+        try:
+            await plant.stage.sql("select pg_switch_wal()")
+            await plant.stage.sql("create table if not exists filler (text text)")
+            await plant.stage.sql("insert into filler select repeat('x', 1000) from generate_series(1, 2000)")
+        except (StoreError, ServiceFailed):
+            return
+    raise AssertionError("the disk is never full")
