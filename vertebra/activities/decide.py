@@ -6,10 +6,13 @@ from vertebra.activities.world import World
 from vertebra.boundary.cel_child import CelAnswer, CelRequest
 from vertebra.schemas.run import DecideAnswer, DecideInput, DecideOutput, DecideRequest
 
+WITHIN_S = 1.2
+"""For all conditions of one step, once one has run away; the step has 2 s, and would else be tried for ever."""
+
 
 async def decide(given: DecideInput, world: World) -> DecideOutput:
     """True, false, or no value with the reason: an error is neither."""
-    answers = await world.cel.evaluate([_request(request) for request in given.requests])
+    answers = await world.cel.evaluate([_request(request) for request in given.requests], WITHIN_S)
     return DecideOutput(
         answers=tuple(_answer(request, answer) for request, answer in zip(given.requests, answers, strict=True))
     )

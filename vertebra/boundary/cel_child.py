@@ -73,35 +73,79 @@ class CelChild:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._process: Process | None = None
+        self._starting: asyncio.Task[Process] | None = None
 
     async def __aenter__(self) -> CelChild:
-        self._process = await _started()
+        self._process = await self._ready()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with self._turn:
+            if self._starting is not None:
+                self._starting.cancel()
+                await asyncio.gather(self._starting, return_exceptions=True)
             await self._end()
 
-    async def evaluate(self, requests: Sequence[CelRequest]) -> list[CelAnswer]:
-        """One answer a request, in order. Raises ChildLost where the machine, not an expression, is at fault."""
+    async def evaluate(self, requests: Sequence[CelRequest], within_s: float | None = None) -> list[CelAnswer]:
+        """One answer a request, in order. Raises ChildLost where the machine, not an expression, is at fault.
+
+        `within_s` is for all together, from the first one's turn: once an expression has ended the child, the rest is
+        given up at that time, so that many runaways cannot take longer than the caller waits.
+        """
         lines = [_line(request) for request in requests]
         answers: list[CelAnswer] = [line if isinstance(line, CelAnswer) else CelAnswer() for line in lines]
         todo = [(index, line) for index, line in enumerate(lines) if isinstance(line, bytes)]
         async with self._turn:
-            while todo:
-                done = await self._round([line for _, line in todo])
-                for (index, _), answer in zip(todo, done, strict=False):
-                    answers[index] = answer
-                todo = todo[len(done) :]
+            done = await self._all([line for _, line in todo], within_s)
+        for (index, _), answer in zip(todo, done, strict=True):
+            answers[index] = answer
         return answers
 
-    async def _round(self, lines: list[bytes]) -> list[CelAnswer]:
-        """Answers to the first requests: to all of them, or up to the one that ended the child."""
-        if self._process is None:
-            self._process = await _started()
-        answers: list[CelAnswer] = []
+    async def _all(self, lines: list[bytes], within_s: float | None) -> list[CelAnswer]:
+        done: list[CelAnswer] = []
+        if not lines:
+            return done
+        self._process = self._process or await self._restarted()
+        began = asyncio.get_running_loop().time()
+        await self._round(lines, done)
+        if len(done) == len(lines):
+            return done
+        # an expression ended the child: from here on expressions, not the machine, are to blame for the time
+        left_s = None if within_s is None else max(0.0, began + within_s - asyncio.get_running_loop().time())
+        try:
+            async with asyncio.timeout(left_s):
+                while len(done) < len(lines):
+                    await self._round(lines[len(done) :], done)
+        except TimeoutError:
+            left = len(lines) - len(done)
+            done += [CelAnswer(error=f"it was given up: the conditions together took over {within_s} s")] * left
+        return done
+
+    async def _restarted(self) -> Process:
+        """A child in place of one that ended. Raises ChildLost where none starts: the machine is at fault."""
+        try:
+            return await self._ready()
+        except SettingsError as error:
+            raise ChildLost(str(error)) from error
+
+    async def _ready(self) -> Process:
+        """A child that is ready. Who stops waiting does not stop its start: the next one finds it further on."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(_started(), name="start of the CEL child")
+        try:
+            process = await asyncio.shield(self._starting)
+        except BaseException:
+            if self._starting.done():
+                self._starting = None
+            raise
+        self._starting = None
+        return process
+
+    async def _round(self, lines: list[bytes], answers: list[CelAnswer]) -> None:
+        """Add the answers to the first requests: to all of them, or up to the one that ended the child."""
+        self._process = self._process or await self._restarted()
         try:
             await self._exchange(self._process, lines, answers)
         except (ConnectionError, EOFError):
@@ -110,7 +154,6 @@ class CelChild:
             # Answers of a broken off round must not be taken for those of the next.
             await self._end()
             raise
-        return answers
 
     async def _exchange(self, process: Process, lines: list[bytes], answers: list[CelAnswer]) -> None:
         assert process.stdin is not None

@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 import vertebra
+from vertebra.boundary import cel_child
 from vertebra.boundary.cel_check import CheckedCondition, Declared, check_condition
 from vertebra.boundary.cel_child import CelAnswer, CelChild, CelRequest
 from vertebra.boundary.cel_worker import explained
@@ -132,6 +134,41 @@ async def test_a_cancelled_caller_leaves_no_answer_behind(child: CelChild) -> No
             await task
 
         assert CelAnswer(value="mine") == await answer(child, "'mine'", {})
+
+
+async def test_many_runaways_end_in_the_time_for_all(child: CelChild) -> None:
+    """What is not reached in time has no value; what was answered before keeps its own."""
+    source, facts = RUNAWAY
+    requests = [CelRequest("7", {}), *[CelRequest(source, facts)] * 8, CelRequest("8", {})]
+    began = asyncio.get_running_loop().time()
+
+    found = await child.evaluate(requests, within_s=0.8)
+
+    assert 5 > asyncio.get_running_loop().time() - began
+    assert CelAnswer(value=7) == found[0]
+    assert "it takes longer than 0.45 s" == found[1].error
+    assert "it was given up: the conditions together took over 0.8 s" == found[-1].error
+    assert CelAnswer(value="mine") == await answer(child, "'mine'", {})
+
+
+async def test_a_start_outlives_who_waited_for_it(child: CelChild, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that gives up while a child starts does not make the next one wait for another start."""
+    starts = []
+    started = cel_child._started
+
+    async def slow() -> Process:
+        starts.append(1)
+        await asyncio.sleep(0.3)
+        return await started()
+
+    monkeypatch.setattr(cel_child, "_started", slow)
+    await child._end()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await answer(child, "1", {})
+
+    assert CelAnswer(value=2) == await answer(child, "2", {})
+    assert [1] == starts
 
 
 async def test_a_child_killed_from_outside_is_no_fault_of_the_expression(child: CelChild) -> None:
