@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from vertebra.activities.kept import Kept
 from vertebra.audit.chain import MacKey
 from vertebra.boundary.cel_child import CelChild
 from vertebra.ledger.prices import price_of
@@ -27,6 +28,9 @@ from vertebra.store.texts import get_texts_query, texts_of
 from vertebra.store.transaction import Query, once
 from vertebra.tools.host_client import ToolHost
 from vertebra.tools.registry import Registry
+
+MAX_KEPT = 500
+"""Graphs, prompts, tools and price tables that one worker remembers, of each; the rest is read again."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,10 @@ class World:
     """The value behind the name of a secret, looked up when a call is performed."""
     tool_host: ToolHost | None = None
     drafts: bool = False
-    _graphs: dict[str, CompiledGraph] = field(default_factory=dict, repr=False)
-    _prompts: dict[str, Prompt] = field(default_factory=dict, repr=False)
-    _tools: dict[str, ToolSpec] = field(default_factory=dict, repr=False)
-    _tables: dict[str, PriceTable] = field(default_factory=dict, repr=False)
+    _graphs: Kept[str, CompiledGraph] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
+    _prompts: Kept[str, Prompt] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
+    _tools: Kept[str, ToolSpec] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
+    _tables: Kept[str, PriceTable] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
 
     async def graph(self, digest: str) -> CompiledGraph:
         """The published graph of this digest; what has a digest never changes, so it is kept. Raises NotFound."""
