@@ -64,6 +64,12 @@ select id, run, node, visit, activity_id, kind, subject, round, digest, assign, 
     now() as now
 from approvals where id = any(%(ids)s);
 
+-- name: asked_before
+-- The questions of one visit of a `human` node, by round; all, or the one of this id.
+select id, round, digest, state, expires_at from approvals
+where run = %(run)s and activity_id = %(activity_id)s and kind = 'human' and (%(id)s::text is null or id = %(id)s)
+order by round;
+
 -- name: asked_decisions
 -- Everything that was signed about them, oldest first.
 select approval, verb, arguments, arguments_digest, digest, reason, person, key, nonce, statement, signature, at, consumed_at
