@@ -28,9 +28,12 @@ MISSES = 2
 class Part(Protocol):
     """One call's share of a transaction."""
 
-    run: str
-    activity_id: str
-    reads: Sequence[Query]
+    @property
+    def run(self) -> str: ...
+    @property
+    def activity_id(self) -> str: ...
+    @property
+    def reads(self) -> Sequence[Query]: ...
 
     async def judge(self, rows: list[list[Row]], head: Head | None) -> Sequence[Query] | None:
         """What to write after these rows were read; `head` is where others of this transaction will leave the audit.
