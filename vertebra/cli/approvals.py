@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -43,12 +44,7 @@ Form = Annotated[list[str] | None, typer.Option("--answer", metavar="k=v|@FILE|-
 def list_(run: Annotated[str | None, typer.Option(help="Only of this run.")] = None, as_json: AsJson = False) -> None:
     """What waits for a person, oldest first."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> list[Row]:
-        async with desk.database() as connection:
-            return await approvals.pending(connection, run)
-
-    rows = asyncio.run(found())
+    rows = desk.ask(lambda connection: approvals.pending(connection, run))
     lines = [
         (row["id"], row["kind"], row["run"], row["node"], _who(row), _left(row), row["decided"] or "") for row in rows
     ]
@@ -60,12 +56,7 @@ def list_(run: Annotated[str | None, typer.Option(help="Only of this run.")] = N
 def show(approval: Id, as_json: AsJson = False) -> None:
     """Exactly what is to be approved: final arguments, tool pin, digest, who may decide, until when."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> Approval:
-        async with desk.database() as connection:
-            return await approvals.approval(connection, approval)
-
-    shown = asyncio.run(found())
+    shown = desk.ask(lambda connection: approvals.approval(connection, approval))
     desk.out.give(_plain(shown), _text(shown))
 
 
@@ -114,18 +105,15 @@ def deny(
     asyncio.run(_decide(desk, approval, Given("deny", digest, [], answer or [], reason)))
 
 
+@dataclass(frozen=True, slots=True)
 class Given:
     """What stood on the command line."""
 
-    def __init__(
-        self,
-        verb: Literal["approve", "deny"],
-        digest: str | None,
-        edit: Sequence[str],
-        answer: Sequence[str],
-        reason: str | None,
-    ) -> None:
-        self.verb, self.digest, self.edit, self.answer, self.reason = verb, digest, edit, answer, reason
+    verb: Literal["approve", "deny"]
+    digest: str | None
+    edit: Sequence[str]
+    answer: Sequence[str]
+    reason: str | None
 
 
 async def _decide(desk: Desk, approval: str, given: Given) -> None:

@@ -15,7 +15,6 @@ from vertebra.audit.export import export_run, export_tenant, verify_file
 from vertebra.audit.keys import audit_keys
 from vertebra.audit.read import verify_run, verify_tenant
 from vertebra.audit.remembered import load_heads, save_heads
-from vertebra.audit.trace import Traced
 from vertebra.audit.trace import trace as traced
 from vertebra.audit.verify import Report
 from vertebra.cli.desk import Desk, open_desk
@@ -40,12 +39,7 @@ def trace(
 ) -> None:
     """Everything that happened under one correlation id, over all its runs, in the order of time."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> list[Traced]:
-        async with desk.database(_READER) as connection:
-            return await traced(connection, DEFAULT_TENANT, correlation_id)
-
-    items = asyncio.run(found())
+    items = desk.ask(lambda connection: traced(connection, DEFAULT_TENANT, correlation_id), _READER)
     if not items:
         raise NotFound(f"nothing is on record under {correlation_id!r}", do="list runs with: vertebra runs list")
     plain: Json = [{"stream": one.stream, "seq": one.seq, "entry": one.entry.model_dump(mode="json")} for one in items]

@@ -24,12 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Show and raise what a run may spen
 def show(run: RunArgument, as_json: AsJson = False) -> None:
     """Limit, spent, held and left, in money and tokens."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> Row:
-        async with desk.database() as connection:
-            return await run_row(connection, run)
-
-    row = asyncio.run(found())
+    row = desk.ask(lambda connection: run_row(connection, run))
     left = [_left(row, unit) for unit in ("microusd", "tokens")]
     lines = [
         ("money", *(money(row[f"{name}_microusd"]) for name in ("limit", "spent", "held")), money(left[0])),

@@ -27,12 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="List, renew and revoke the rights 
 def list_(run: RunArgument, as_json: AsJson = False) -> None:
     """Who holds which rights until when; the spine's own first."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> list[Row]:
-        async with desk.database() as connection:
-            return await contexts.contexts(connection, run)
-
-    rows = asyncio.run(found())
+    rows = desk.ask(lambda connection: contexts.contexts(connection, run))
     lines = [
         (row["id"], row["agent"] or "(spine)", _state(row), when(_until(row)), ", ".join(_tools(row)) or "-")
         for row in rows
@@ -63,12 +58,7 @@ def revoke(
 ) -> None:
     """End the rights of a context and of all that were derived from it, from the next effect on."""
     desk = open_desk(as_json=as_json, named=as_)
-
-    async def revoked() -> str:
-        async with desk.database() as connection:
-            return await contexts.revoke(connection, desk.signer(), "context", context, reason)
-
-    id_ = asyncio.run(revoked())
+    id_ = desk.ask(lambda connection: contexts.revoke(connection, desk.signer(), "context", context, reason))
     desk.out.give({"revocation": id_, "context": context}, f"revoked {context}: {reason}")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 
@@ -19,6 +21,8 @@ from vertebra.schemas.errors import SettingsError, StoreError
 from vertebra.services.state import Services, find_services
 from vertebra.settings import Layers, Loaded, Role, Settings, find_project, load
 from vertebra.store.pool import Connection, connect
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,15 @@ class Desk:
             raise SettingsError(
                 f"no key of {self.person!r} to sign with: {error.message}", at=error.at, do=do
             ) from None
+
+    def ask(self, question: Callable[[Connection], Awaitable[T]], role: Role = "vertebra_api") -> T:
+        """What the database answers, by a connection of its own. Raises SettingsError, StoreError."""
+
+        async def asked() -> T:
+            async with self.database(role) as connection:
+                return await question(connection)
+
+        return asyncio.run(asked())
 
     @asynccontextmanager
     async def database(self, role: Role = "vertebra_api") -> AsyncIterator[Connection]:

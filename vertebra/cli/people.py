@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -25,12 +24,7 @@ _KEY_HEX = 64
 def list_(as_json: AsJson = False) -> None:
     """Everybody who is enrolled, with roles and key."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> list[Row]:
-        async with desk.database() as connection:
-            return await people.people(connection)
-
-    rows = asyncio.run(found())
+    rows = desk.ask(people.people)
     lines = [
         (row["name"], ", ".join(row["roles"]), "service" if row["service"] else row["key"], when(row["enrolled_at"]),
          f"revoked {when(row['revoked_at'])}" if row["revoked_at"] else "")
@@ -54,7 +48,7 @@ def add(
     """Enrol a person, or give one other roles."""
     desk = open_desk(as_json=as_json)
     enrolment = Enrolment(name, tuple(role or ()), _public(desk, name, service, public_key), service=service)
-    changed = asyncio.run(_enrol(desk, enrolment))
+    changed = desk.ask(lambda connection: people.enrol(connection, [enrolment], by=desk.person), "vertebra_owner")
     told = "enrolled" if changed else "unchanged"
     desk.out.give({"name": name, "roles": [*enrolment.roles], "outcome": told}, f"{name}: {told}")
 
@@ -64,17 +58,8 @@ def revoke(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: AsJson
     """End what a person may do, for good: decisions and tickets signed with the key count no more."""
     desk = open_desk(as_json=as_json)
 
-    async def revoked() -> None:
-        async with desk.database("vertebra_owner") as connection:
-            await people.revoke_person(connection, name, by=desk.person)
-
-    asyncio.run(revoked())
+    desk.ask(lambda connection: people.revoke_person(connection, name, by=desk.person), "vertebra_owner")
     desk.out.give({"name": name, "outcome": "revoked"}, f"{name}: revoked")
-
-
-async def _enrol(desk: Desk, enrolment: Enrolment) -> bool:
-    async with desk.database("vertebra_owner") as connection:
-        return bool(await people.enrol(connection, [enrolment], by=desk.person))
 
 
 def _public(desk: Desk, name: str, service: bool, given: str | None) -> bytes | None:

@@ -32,12 +32,7 @@ def list_(
 ) -> None:
     """The newest runs with state, cost and time."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> list[Row]:
-        async with desk.database() as connection:
-            return await client.runs(connection, state=state, graph=graph, limit=limit)
-
-    rows = asyncio.run(found())
+    rows = desk.ask(lambda connection: client.runs(connection, state=state, graph=graph, limit=limit))
     lines = [
         (row["id"], row["state"], f"{row['graph']}@{row['version']}", money(row["spent_microusd"]), row["spent_tokens"],
          when(row["started_at"]), span((row["ended_at"] or row["now"]) - row["started_at"]))
@@ -66,12 +61,7 @@ def watch(run: Annotated[list[str], typer.Argument(metavar="RUN...")], as_json: 
 def result(run: RunArgument, as_json: AsJson = False) -> None:
     """The output of a completed run."""
     desk = open_desk(as_json=as_json)
-
-    async def found() -> Json:
-        async with desk.database() as connection:
-            return await client.output(connection, run)
-
-    value = asyncio.run(found())
+    value = desk.ask(lambda connection: client.output(connection, run))
     desk.out.give(value, json.dumps(value, ensure_ascii=False, indent=2))
 
 
