@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, LiteralString
 
@@ -18,7 +18,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from tests.stage import Stage
 from vertebra.store.transaction import Query, Row, once
-from vertebra.workers.keeper import Times
+from vertebra.workers.keeper import Keeper, Times
 from vertebra.workers.keeper.duty import Office
 
 QUEUE = "stand-ins"
@@ -76,6 +76,18 @@ async def stand_ins(stage: Stage) -> AsyncIterator[None]:
 
 def office(stage: Stage, times: Times | None = None) -> Office:
     return Office(stage.world, stage.client, times or Times(untouched_s=0))
+
+
+@asynccontextmanager
+async def keeping(stage: Stage, times: Times) -> AsyncIterator[None]:
+    """A keeper at work."""
+    task = asyncio.create_task(Keeper(stage.world, stage.client, times).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def stand_in(stage: Stage, what: str, lasts: timedelta | None = None) -> tuple[str, Handle]:

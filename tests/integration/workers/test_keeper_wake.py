@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 
 import pytest
 from structlog.testing import capture_logs
 from temporalio.client import Client
 
 from tests.integration.runs.waits import ended, row_of, waiting
-from tests.integration.workers.desk import office, outbox, stand_in, stand_ins, told, until
+from tests.integration.workers.desk import keeping, office, outbox, stand_in, stand_ins, told, until
 from tests.stage import Stage
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.store.transaction import Query, Row, once
-from vertebra.workers.keeper import Keeper, Times, expiry, reminders, wake
+from vertebra.workers.keeper import Times, expiry, reminders, wake
 from vertebra.workers.keeper.duty import Office
 
 pytestmark = pytest.mark.server
@@ -88,7 +86,7 @@ async def test_a_decision_whose_signal_was_lost_still_reaches_its_run(stage: Sta
     async def is_done() -> bool:
         return (await outbox(stage, handle.id, "wake"))[0]["done_at"] is not None
 
-    async with keeping(stage):
+    async with keeping(stage, Times(expiry_s=0.2, unseen_s=3600, orphans_s=3600)):
         output, _ = await ended(handle, stage)
         await until(is_done)
 
@@ -191,7 +189,7 @@ async def test_an_approval_that_nobody_decides_expires_and_its_run_goes_on(stage
     wait = await waiting(handle.id, stage, "approval")
     await stage.sql("update approvals set expires_at = now() where id = %(id)s", id=wait["ref"])
 
-    async with keeping(stage):
+    async with keeping(stage, Times(expiry_s=0.2, unseen_s=3600, orphans_s=3600)):
         output, _ = await ended(handle, stage)
 
     assert {"said": "three said"} == output
@@ -246,17 +244,6 @@ async def test_a_run_that_is_being_worked_on_is_left_for_the_next_pass(stage: St
     assert ("pending", 0) == (row["state"], row["reminded"])
     assert (await row_of(run, stage))["ended_at"] is None
     await handle.terminate()
-
-
-@asynccontextmanager
-async def keeping(stage: Stage) -> AsyncIterator[None]:
-    """A keeper at work."""
-    keeper = Keeper(stage.world, stage.client, Times(expiry_s=0.2, unseen_s=3600, orphans_s=3600))
-    task = asyncio.create_task(keeper.run())
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 async def nowhere(stage: Stage) -> Office:

@@ -160,8 +160,7 @@ async def _refuse(office: Office, opened: Transaction, head: Row, row: Row, erro
         verb=row["verb"],
         command=row["id"],
     )
-    consumed = Query("consume_command", named("steps", "consume_command"), {"id": row["id"]})
-    await opened.commit([consumed, *entries.append(head, [told], office.world)])
+    await opened.commit([_consumed(row), *entries.append(head, [told], office.world)])
     _log.warning("a resume was refused", run=head["id"], command=row["id"], error=str(error))
 
 
@@ -176,8 +175,7 @@ async def _note_wake(office: Office, opened: Transaction, head: Row, row: Row) -
         reason=row["reason"],
         command=row["id"],
     )
-    consumed = Query("consume_command", named("steps", "consume_command"), {"id": row["id"]})
-    await opened.commit([consumed, *entries.append(head, [told], office.world)])
+    await opened.commit([_consumed(row), *entries.append(head, [told], office.world)])
 
 
 async def _reopen(office: Office, opened: Transaction, head: Row, row: Row) -> None:
@@ -199,12 +197,16 @@ async def _reopen(office: Office, opened: Transaction, head: Row, row: Row) -> N
     await opened.commit(
         [
             Query("reopen_run", named("keeper", "reopen_run"), {"run": head["id"], "command": row["id"]}),
-            Query("consume_command", named("steps", "consume_command"), {"id": row["id"]}),
+            _consumed(row),
             Query("apply_command", named("steps", "apply_command"), {"id": row["id"]}),
             *ordered.writes,
             *entries.append(head, [*ordered.told, told], office.world),
         ]
     )
+
+
+def _consumed(row: Row) -> Query:
+    return Query("consume_command", named("steps", "consume_command"), {"id": row["id"]})
 
 
 async def _revive(office: Office, head: Row, command: str, found: Standing) -> Step:
