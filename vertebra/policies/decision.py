@@ -31,6 +31,8 @@ class Signed:
     signature: bytes
     key: str
     at: datetime
+    used: bool = False
+    """It has taken effect already: a revocation since then changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,16 @@ class Asked:
     backup: tuple[str, ...]
     escalate_after: datetime | None
     expires_at: datetime | None
+    kind: str = "effect"
 
 
 def author_of(signed: Signed, kind: Kind, people: Iterable[Person]) -> tuple[Statement, Person]:
-    """The statement and the enrolled person behind it. Raises BadSignature."""
+    """The statement and the enrolled person behind it. Raises BadSignature; PermissionDenied if one was revoked."""
     known = list(people)
     holder = next((person for person in known if person.key == signed.key), None)
     if holder is None or holder.public_key is None:
         raise BadSignature(f"key {signed.key!r} belongs to nobody who is enrolled")
-    if holder.revoked_at is not None:
-        raise BadSignature(f"{holder.name!r} was revoked")
+    _check_standing(holder, signed)
     statement = verify(signed.statement, signed.signature, holder.public_key)
     if statement.kind != kind:
         raise BadSignature(f"a {statement.kind!r} was signed, not a {kind!r}")
@@ -62,8 +64,9 @@ def author_of(signed: Signed, kind: Kind, people: Iterable[Person]) -> tuple[Sta
     if not holder.signer:
         raise BadSignature(f"{holder.name!r} may not sign for {statement.person!r}")
     person = next((person for person in known if person.name == statement.person), None)
-    if person is None or person.revoked_at is not None:
-        raise BadSignature(f"{statement.person!r} is not enrolled or was revoked")
+    if person is None:
+        raise BadSignature(f"{statement.person!r} is not enrolled")
+    _check_standing(person, signed)
     return statement, person
 
 
@@ -78,7 +81,15 @@ def check_decision(asked: Asked, signed: Signed, people: Sequence[Person]) -> St
     if asked.expires_at is not None and signed.at >= asked.expires_at:
         raise ApprovalClosed(f"approval {asked.id} expired before it was decided")
     check_role(asked, person, signed.at)
+    if statement.verb == "edit" and asked.kind in ("guardrail", "result"):
+        raise PermissionDenied("who lets a guardrail pass may not change the call", at=asked.id, do="approve or deny")
     return statement
+
+
+def _check_standing(person: Person, signed: Signed) -> None:
+    since = person.revoked_at
+    if since is not None and (not signed.used or since <= signed.at):
+        raise PermissionDenied(f"{person.name!r} was revoked")
 
 
 def check_role(asked: Asked, person: Person, at: datetime) -> None:

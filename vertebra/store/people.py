@@ -47,7 +47,8 @@ def people_of(rows: Iterable[Row]) -> tuple[Person, ...]:
 
 def signed_of(row: Row, at: str = "at") -> Signed:
     """The signed part of a row; `at` is the column of the database's time."""
-    return Signed(bytes(row["statement"]), bytes(row["signature"]), row["key"], row[at])
+    used = row.get("applied_at") is not None
+    return Signed(bytes(row["statement"]), bytes(row["signature"]), row["key"], row[at], used)
 
 
 def asked_of(row: Row) -> Asked:
@@ -60,6 +61,7 @@ def asked_of(row: Row) -> Asked:
         backup=tuple(row["backup"]),
         escalate_after=row["escalate_after"],
         expires_at=row["expires_at"],
+        kind=row["kind"],
     )
 
 

@@ -37,12 +37,18 @@ from calls where run = %(run)s and activity_id = %(activity_id)s;
 select n, state, class, counts, opened_by, started_at from attempts where call = %(call)s order by n;
 
 -- name: approvals
--- What people were asked about this activity, newest round first, with what they decided.
-select a.id, a.run, a.kind, a.subject, a.round, a.digest, a.assign, a.backup, a.escalate_after, a.expires_at, a.state, a.used_by,
-    d.verb, d.arguments, d.arguments_digest, d.reason, d.person, d.key, d.nonce, d.statement, d.signature, d.at as decided_at,
-    now() as now
+-- What people were asked about this activity, newest round first, with what they decided; and what guardrails of the same
+-- visit asked. `reopened`: an operator has retried the node since this was turned down.
+select a.id, a.run, a.activity_id, a.kind, a.subject, a.round, a.request, a.digest, a.assign, a.backup, a.escalate_after,
+    a.expires_at, a.state, a.used_by, d.verb, d.arguments, d.arguments_digest, d.reason, d.person, d.key, d.nonce, d.statement,
+    d.signature, d.at as decided_at, now() as now,
+    exists (
+        select from commands c where c.run = a.run and c.node = a.node and c.visit = a.visit and c.verb = 'retry'
+            and c.applied_at > coalesce(a.decided_at, a.expires_at)
+    ) as reopened
 from approvals a left join decisions d on d.approval = a.id
-where a.run = %(run)s and a.activity_id = %(activity_id)s
+where a.run = %(run)s
+    and (a.activity_id = %(activity_id)s or (a.kind = 'guardrail' and a.node = %(node)s and a.visit = %(visit)s))
 order by a.round desc, d.at, d.id;
 
 -- name: keys
@@ -50,7 +56,7 @@ order by a.round desc, d.at, d.id;
 select p.name, p.key, p.public_key, p.roles, p.signer, p.revoked_at from people p
 where exists (
     select from decisions d join approvals a on a.id = d.approval
-    where a.run = %(run)s and a.activity_id = %(activity_id)s and (d.key = p.key or d.person = p.name)
+    where a.run = %(run)s and a.node = %(node)s and a.visit = %(visit)s and (d.key = p.key or d.person = p.name)
 );
 
 -- name: put_call

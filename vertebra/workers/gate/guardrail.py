@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vertebra.activities.world import World
 from vertebra.boundary.cel_child import CelRequest
@@ -27,8 +27,8 @@ def asks(call: GateCall, seen: Seen) -> Sequence[Question]:
     return questions(call, "before", seen.of("budget")[0])
 
 
-def questions(call: GateCall, at: str, books: Row, result: Mapping[str, Json] | None = None) -> list[Question]:
-    """The rules of one side of the call as CEL, with what they may read."""
+def questions(call: GateCall, at: str, books: Row, result: Json = None) -> list[Question]:
+    """The rules of one side of the call as CEL, with what they may read; of the result only what they do read."""
     found = []
     for rule in rules(call, at):
         figures: dict[str, Json] = {
@@ -36,7 +36,8 @@ def questions(call: GateCall, at: str, books: Row, result: Mapping[str, Json] | 
             **_figures(books),
             "visits": call.given.visit,
         }
-        own: dict[str, Json] = {} if result is None else {call.node.id: dict(result)}
+        reads_own = any(path.partition(".")[0] == call.node.id for path in rule.when.reads)
+        own: dict[str, Json] = {call.node.id: result} if at == "after" and reads_own else {}
         facts = facts_of(call, {**{name: figures[name] for name in rule.when.telemetry}, **own})
         found.append(Question(f"guardrail/{rule.id}", CelRequest(rule.when.source, facts, rule.when.reads)))
     return found
@@ -65,7 +66,7 @@ def broken(call: GateCall, rule: Guardrail, seen: Seen) -> Verdict:
         return (
             approval.pause(call, seen, rule.id, why)
             if rule.at == "before"
-            else approval.pause_result(call, rule.id, why)
+            else approval.pause_result(call, seen, rule.id, why)
         )
     return Denied("guardrail", _error(call, "Aborted" if rule.action == "abort" else "GuardrailRejected", why))
 

@@ -58,7 +58,7 @@ def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
         "run": call.run,
         "activity_id": call.activity_id,
         "call_digest": call.prepared.digest,
-        "asked_digest": approval.asked_digest(seen),
+        "asked_digest": approval.asked_digest(call, seen),
         "kind": call.prepared.kind,
         "effect": call.prepared.effect,
         "node": call.node.id,
@@ -90,12 +90,17 @@ def after(call: GateCall, settled: Settled, world: World) -> Sequence[Query]:
     return *values, end, *_envelope(call, performed), *_wake(call, settled)
 
 
+def is_models_tool(call: GateCall) -> bool:
+    """A tool call that a model asked for: its result is the model's to read, not the node's."""
+    return call.node.type == "agent" and call.prepared.kind == "tool"
+
+
 def unknown(call: GateCall) -> CallError:
     """Nobody knows whether this call happened; only a person can say."""
     what = call.prepared.tool or call.prepared.model or call.node.id
     return CallError(
         type="UnknownOutcome",
-        message=f"an earlier attempt of {what!r} left and never reported; it may have happened",
+        message=f"{what!r} was called, and nobody knows how that ended; it may have happened",
         node=call.node.id,
         visit=call.given.visit,
         do="find out; then `vertebra override` if it happened, `vertebra retry` if it did not",
@@ -138,7 +143,7 @@ def _other_digest(call: GateCall, rows: list[Row]) -> Verdict:
     """Another request already left under this activity id: unless it could be repeated, nobody knows what it did."""
     for row in rows:
         left = row["status"] in ("intended", "done", "unknown")
-        edited = call.given.approval is not None and row["asked_digest"] is None
+        edited = row["asked_digest"] == call.prepared.digest  # then the approval's element repeats the edit
         if left and row["effect"] not in REPEATABLE and not edited:
             return Denied("journal", unknown(call))
     return None
@@ -176,7 +181,7 @@ def _wake(call: GateCall, settled: Settled) -> tuple[Query, ...]:
 def _envelope(call: GateCall, performed: Performed) -> tuple[Query, ...]:
     """The record of the node's task, when this call was its last."""
     result = performed.result
-    if result is None or result.tool_calls or (call.node.type == "agent" and call.prepared.kind == "tool"):
+    if result is None or result.tool_calls or is_models_tool(call):
         return ()
     body = Envelope(
         run=call.run,

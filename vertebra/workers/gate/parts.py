@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 
 from vertebra.activities.performed import Performed
@@ -10,6 +11,7 @@ from vertebra.activities.world import World
 from vertebra.ledger.attempts import AttemptId, Settlement, release_query, settle_query, unknown_query
 from vertebra.schemas.audit import Head
 from vertebra.schemas.call import CallError
+from vertebra.schemas.canonical import Json
 from vertebra.schemas.ids import CallId, RunId
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
@@ -62,14 +64,15 @@ class Before:
 class After:
     """The transaction after the call. Afterwards `settled` is there."""
 
-    def __init__(self, call: GateCall, n: int, performed: Performed, books: Row, world: World) -> None:
-        """`books` are those that the reservation gave."""
+    def __init__(self, call: GateCall, n: int, performed: Performed, seen: Seen, world: World) -> None:
+        """`seen` is what the transaction before the call saw."""
         self.run, self.activity_id = call.run, call.activity_id
         own = Query("own_call", named("gate", "own_call"), {"id": call.id})
         self.reads: Sequence[Query] = [_ending(call, n, performed), own]
         self._performed = performed
+        books = seen.of("budget")[0]
         self.settled = Settled(n, performed, {**books, "ended": True}, {"status": "intended"})
-        self._call, self._world = call, world
+        self._call, self._seen, self._world = call, seen, world
 
     async def judge(self, rows: list[list[Row]], head: Head | None) -> Sequence[Query] | None:
         """The outcome; None if it is on record already."""
@@ -78,7 +81,7 @@ class After:
         settled = self.settled = Settled(self.settled.n, self._performed, books, own)
         if settled.repeated:
             return None
-        self.settled = await _guard(self._call, settled, self._world)
+        self.settled = await _guard(self._call, self._seen, settled, self._world)
         return self._writes()
 
     def guess(self, head: Head) -> Sequence[Query] | None:
@@ -135,21 +138,31 @@ def judge(call: GateCall, seen: Seen, world: World) -> Verdict:
     return None
 
 
-async def _guard(call: GateCall, settled: Settled, world: World) -> Settled:
-    """Guardrails on the result: a rejected one is paid for, kept in the audit, and fails the call."""
+async def _guard(call: GateCall, seen: Seen, settled: Settled, world: World) -> Settled:
+    """Guardrails on the result of the node: a rejected one is paid for, kept in the audit, and fails the call."""
     result = settled.performed.result
-    if result is None or result.tool_calls or not isinstance(result.result, dict) or settled.late:
+    if result is None or result.tool_calls or settled.late or journal.is_models_tool(call):
         return settled
-    seen = Seen()
-    await _evaluate(guardrail.questions(call, "after", settled.books, result.result), seen, world)
+    said = Seen(rows=seen.rows)
+    await _evaluate(guardrail.questions(call, "after", settled.books, _value(settled.performed)), said, world)
     for rule in guardrail.rules(call, "after"):
-        verdict = guardrail.broken(call, rule, seen)
+        verdict = guardrail.broken(call, rule, said)
         if isinstance(verdict, Denied):
             failed = dataclasses.replace(settled.performed, status="failed", result=None, error=verdict.error)
             return dataclasses.replace(settled, performed=failed)
         if verdict is not None:
             return dataclasses.replace(settled, verdict=verdict)
     return settled
+
+
+def _value(performed: Performed) -> Json:
+    """The whole result, also where it is too large to stand in history."""
+    result = performed.result
+    if result is None or result.ref is None:
+        return None if result is None else result.result
+    [data] = performed.artifacts
+    value: Json = json.loads(data)
+    return value
 
 
 def _ending(call: GateCall, n: int, performed: Performed) -> Query:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Literal
 
 from vertebra.activities.performed import Performed
@@ -14,13 +14,15 @@ from vertebra.ledger.books import head_query
 from vertebra.schemas.call import CallError, CallResult
 from vertebra.schemas.errors import StoreError
 from vertebra.schemas.ids import RunId
-from vertebra.store.transaction import Row, transaction
+from vertebra.store.transaction import transaction
 from vertebra.workers.gate import audit, journal
 from vertebra.workers.gate.element import Answer, Denied, GateCall, Held, Seen, Settled
 from vertebra.workers.gate.parts import After, Attempt, Before, judge, look
 from vertebra.workers.gate.turns import Turns
 
 STORE_WAIT_S, STORE_WAIT_MAX_S = 0.5, 10.0
+SETTLE_S = 10.0
+"""How long a cancelled call waits until its outcome is written; a store that is away must not keep a worker alive."""
 
 Perform = Callable[[Attempt], Awaitable[Performed]]
 """Makes the call, once."""
@@ -41,15 +43,27 @@ async def cross(call: GateCall, world: World, turns: Turns, perform: Perform) ->
     before = await passage.before()
     if before.allowed is None:
         return await passage.stopped(before)
-    books = before.seen.of("budget")[0]
     try:
         performed = await perform(before.allowed)
     except asyncio.CancelledError:
         # the call was in flight: what it did is unknown, and its money stays held
         with contextlib.suppress(Stopped):
-            await asyncio.shield(passage.after(before.allowed.n, _cancelled(call, "lost", "unknown"), books))
+            await asyncio.shield(passage.after(before.allowed.n, _cancelled(call, "lost", "unknown"), before.seen))
         raise
-    return await passage.after(before.allowed.n, performed, books)
+    return await _finished(passage.after(before.allowed.n, performed, before.seen))
+
+
+async def _finished(ending: Coroutine[None, None, CallResult]) -> CallResult:
+    """Cancelled now, a call has its outcome all the same: it is known and paid for, so it is written and told."""
+    task = asyncio.create_task(ending)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=SETTLE_S)
+        if not task.done():
+            task.cancel()
+            raise
+        return task.result()
 
 
 class _Passage:
@@ -65,22 +79,22 @@ class _Passage:
         except asyncio.CancelledError:
             if part.allowed is not None:
                 # the intent is written, and nothing was sent
-                unsent, books = _cancelled(self._call, "again", "released"), part.seen.of("budget")[0]
+                unsent = _cancelled(self._call, "again", "released")
                 with contextlib.suppress(Stopped):
-                    await asyncio.shield(self.after(part.allowed.n, unsent, books))
+                    await asyncio.shield(self.after(part.allowed.n, unsent, part.seen))
             raise
         return part
 
-    async def after(self, n: int, performed: Performed, books: Row) -> CallResult:
+    async def after(self, n: int, performed: Performed, seen: Seen) -> CallResult:
         """Repeat the second transaction until it is written: the call was made, and only this says so."""
         wait_s = STORE_WAIT_S
         while True:
             try:
-                part = After(self._call, n, performed, books, self._world)
+                part = After(self._call, n, performed, seen, self._world)
                 await self._turns.take(part)
                 if part.settled.late or part.settled.repeated:
                     return await _journalled(self._call, performed, self._world)
-                return _told(part.settled)
+                return _told(self._call, part.settled)
             except StoreError:
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, STORE_WAIT_MAX_S)
@@ -128,6 +142,9 @@ def _as_answer(call: GateCall, verdict: Held | Denied) -> CallResult | None:
         return None
     if verdict.by in ("context", "journal", "budget") or verdict.error.type == "Aborted":
         return None
+    if verdict.by == "approval":
+        # as the engine words it for the model when it hears the denial itself
+        return CallResult(result={"error": verdict.error.message}, failed=True)
     told = {"kind": verdict.error.type, "message": verdict.error.message, "do": verdict.error.do}
     return CallResult(result={"error": told}, failed=True)
 
@@ -148,9 +165,12 @@ async def _journalled(call: GateCall, performed: Performed, world: World) -> Cal
     raise Stopped(performed=performed)
 
 
-def _told(settled: Settled) -> CallResult:
+def _told(call: GateCall, settled: Settled) -> CallResult:
     if isinstance(settled.verdict, Held):
         raise Stopped(verdict=settled.verdict)
+    if settled.performed.status == "lost":
+        # no fallback may guess that it did not happen, whatever went wrong
+        raise Stopped(verdict=Denied("journal", journal.unknown(call).model_copy(update={"attempts": settled.n})))
     if settled.performed.result is None:
         raise Stopped(performed=settled.performed)
     return settled.performed.result
