@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from vertebra.settings import PREFIX
 
 
 @pytest.fixture(scope="session")
-async def shell(stage: Stage, migrated: Migrated, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shell]:
+async def shell(stage: Stage, migrated: Migrated, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A project folder with the keys of the stage's people; `rory` is admin, and `ada` acts."""
     project = tmp_path_factory.mktemp("shell") / "shop"
     shutil.copytree(TEMPLATE, project)
@@ -33,10 +32,7 @@ async def shell(stage: Stage, migrated: Migrated, tmp_path_factory: pytest.TempP
         "TEMPORAL_ADDRESS": stage.client.service_client.config.target_host,
         "PERSON": "ada",
     }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(PREFIX + name, value)
-        yield Shell(stage, project)
+    return Shell(stage, project, {PREFIX + name: value for name, value in settings.items()})
 
 
 def write_key(path: Path, secret: bytes) -> None:

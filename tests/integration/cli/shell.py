@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ class Shell:
 
     stage: Stage
     project: Path
+    environ: Mapping[str, str]
+    """Set for each command only: other tests' commands are of another project."""
 
     async def call(self, *words: str) -> Said:
         """One command, as `ada` unless it says otherwise."""
@@ -64,10 +67,17 @@ class Shell:
 
     def _call(self, words: tuple[str, ...]) -> Said:
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name, value in self.environ.items():
+                patch.setenv(name, value)
+            code = self._main(words)
+        return Said(code, out.getvalue(), err.getvalue())
+
+    def _main(self, words: tuple[str, ...]) -> int:
+        with pytest.raises(SystemExit) as ended:
             main(["--project", str(self.project), *words])
-        code = ended.value.code
-        return Said(code if isinstance(code, int) else -1, out.getvalue(), err.getvalue())
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
 
     async def start(self, graph: CompiledGraph, wait: str) -> tuple[Handle, Row]:
         """A run of this graph, and what it waits for."""

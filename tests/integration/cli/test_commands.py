@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from tests.integration.cli.shell import Shell
 from tests.integration.runs.waits import row_of, waiting
+from tests.integration.workers.desk import keeping
 from tests.stage import Stage
 from vertebra.schemas.graph import CompiledGraph
-from vertebra.workers.keeper import Keeper, Times
+from vertebra.workers.keeper import Times
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(60)]
 
@@ -59,17 +59,8 @@ async def published(stage: Stage, name: str, *nodes: str) -> CompiledGraph:
     return graph
 
 
-@asynccontextmanager
-async def keeping(stage: Stage) -> AsyncIterator[None]:
-    """A keeper at work, who is quick to notice."""
-    keeper = Keeper(stage.world, stage.client, Times(expiry_s=0.2, unseen_s=0.2, untouched_s=0.5, orphans_s=3600))
-    task = asyncio.create_task(keeper.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+QUICK = Times(expiry_s=0.2, unseen_s=0.2, untouched_s=0.5, orphans_s=3600)
+"""A keeper that is quick to notice."""
 
 
 async def test_a_skipped_node_is_left_out(shell: Shell) -> None:
@@ -124,7 +115,7 @@ async def test_a_result_by_hand_must_fit_the_tool(shell: Shell) -> None:
 async def test_a_question_that_expired_is_answered_by_hand(shell: Shell) -> None:
     """An operator's answer must fit the form; it is the question's result, by name."""
     graph = await published(shell.stage, "expired", ASK.replace("EXPIRES", "1s"))
-    async with keeping(shell.stage):
+    async with keeping(shell.stage, QUICK):
         handle, _ = await shell.start(graph, "blocked")
 
     wrong = await shell.call("override", handle.id, "ask", "--result", "decision=approve")
@@ -206,18 +197,19 @@ async def _renewed(shell: Shell, run: str, before: str) -> None:
     raise AssertionError("nothing was renewed")
 
 
-async def test_a_decision_counts_though_temporal_is_away(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_decision_counts_though_temporal_is_away(shell: Shell) -> None:
     """It is signed and written; the command says that nothing is lost, and the keeper wakes the run later."""
     graph = await published(shell.stage, "away", ASK.replace("EXPIRES", "1h"))
     handle, wait = await shell.start(graph, "approval")
-    with monkeypatch.context() as away:
-        away.setenv("VERTEBRA_TEMPORAL_ADDRESS", "127.0.0.1:9")
-        said = await shell.done("approve", wait["ref"], "--answer", "amount=3", "--json")
+    away = replace(shell, environ={**shell.environ, "VERTEBRA_TEMPORAL_ADDRESS": "127.0.0.1:9"})
+
+    said = await away.done("approve", wait["ref"], "--answer", "amount=3", "--json")
+
     assert (False, "approve") == (said.fields["woken"], said.fields["verb"])
     assert "Temporal was not reached" in said.err
     assert (await row_of(handle.id, shell.stage))["ended_at"] is None
 
-    async with keeping(shell.stage):
+    async with keeping(shell.stage, QUICK):
         assert {"said": "approve"} == await shell.result(handle)
 
 
@@ -230,7 +222,7 @@ async def test_a_terminated_run_is_resumed(shell: Shell) -> None:
     first = await waiting(handle.id, shell.stage, "approval")
     await handle.terminate("a test")
 
-    async with keeping(shell.stage):
+    async with keeping(shell.stage, QUICK):
         assert "terminated" == (await shell.ends(handle))["state"]
         assert "terminated" in (await shell.done("runs", "list", "--state", "terminated")).out
         await shell.done("resume", handle.id)
