@@ -6,7 +6,7 @@ import time
 
 from pydantic import TypeAdapter
 
-from vertebra.activities.performed import Caller, Performed
+from vertebra.activities.performed import Caller, Performed, unsent
 from vertebra.activities.results import kept
 from vertebra.activities.world import World
 from vertebra.policies.budget import bound_of, settle
@@ -16,7 +16,7 @@ from vertebra.providers.errors import unfinished
 from vertebra.providers.protocol import Place
 from vertebra.schemas.call import CallError, CallInput, CallResult, Message, Prepared, Telemetry, ToolCall
 from vertebra.schemas.canonical import digest_of, json_text
-from vertebra.schemas.errors import BadJson, OutputInvalid, ProviderFailure
+from vertebra.schemas.errors import BadJson, OutputInvalid, ProviderFailure, VertebraError
 from vertebra.schemas.fields import to_json_schema
 from vertebra.schemas.graph import Agent, CompiledGraph, Node
 from vertebra.schemas.llm import (
@@ -68,10 +68,13 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
     """Send the request once. Every way in which it can end is a Performed."""
     request = ModelRequest.model_validate_json(prepared.request)
     place = Place(caller.run, caller.node, caller.visit, caller.turn, caller.call_id, caller.attempt)
-    began = time.monotonic()
     try:
         provider = world.providers.get(request.provider)
         key = None if provider.secret is None else world.secret(provider.secret)
+    except VertebraError as error:
+        return unsent(error, caller)
+    began = time.monotonic()
+    try:
         reply = await provider.complete(request, place, timeout_s=float(caller.timeout_s), key=key)
     except ProviderFailure as failure:
         return _failed(failure, node, caller, _since(began))

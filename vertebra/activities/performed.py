@@ -7,6 +7,7 @@ from typing import Literal
 
 from vertebra.ledger.attempts import Ending
 from vertebra.schemas.call import CallError, CallResult
+from vertebra.schemas.errors import VertebraError
 from vertebra.schemas.money import ZERO, MicroUSD
 
 
@@ -50,3 +51,16 @@ class Performed:
     duration_ms: int = 0
     artifacts: tuple[bytes, ...] = ()
     """Values to store by their SHA-256 in the same transaction: transcripts and large results."""
+
+
+def unsent(error: VertebraError, caller: Caller) -> Performed:
+    """What the call needs is not there: nothing left, so nothing is owed, and another attempt would find the same."""
+    told = CallError(
+        type=type(error).__name__,
+        message=str(error),
+        node=caller.node,
+        visit=caller.visit,
+        attempts=caller.attempt,
+        do=error.do,
+    )
+    return Performed(status="failed", books="released", error=told)

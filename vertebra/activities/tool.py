@@ -7,12 +7,19 @@ from datetime import timedelta
 
 from pydantic import JsonValue
 
-from vertebra.activities.performed import Caller, Performed
+from vertebra.activities.performed import Caller, Performed, unsent
 from vertebra.activities.results import kept
 from vertebra.activities.world import World
 from vertebra.schemas.call import CallError, CallInput, CallResult, Prepared, Telemetry
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
-from vertebra.schemas.errors import BadArguments, BadToolOutput, SandboxUnavailable, ToolError, ToolHostLost
+from vertebra.schemas.errors import (
+    BadArguments,
+    BadToolOutput,
+    SandboxUnavailable,
+    ToolError,
+    ToolHostLost,
+    VertebraError,
+)
 from vertebra.schemas.graph import CompiledGraph, Node
 from vertebra.schemas.money import MicroUSD
 from vertebra.tools.call import call_tool
@@ -22,6 +29,7 @@ from vertebra.tools.context import ToolContext
 _FINAL = (BadArguments, BadToolOutput, SandboxUnavailable)
 """Failures that another attempt would repeat."""
 _REPEATABLE = ("pure", "idempotent", "keyed")
+"""Effects that may be tried again without harm."""
 
 
 async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: str, world: World) -> Prepared:
@@ -48,7 +56,11 @@ async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: st
 
 async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: Caller, world: World) -> Performed:
     """Run the tool once. For a model, a failure is an answer that it reads."""
-    tool = world.registry.get(prepared.tool or "")
+    try:
+        tool = world.registry.get(prepared.tool or "")
+        secrets = {name: world.secret(name) or "" for name in tool.spec.secrets}
+    except VertebraError as error:
+        return unsent(error, caller)
     began = time.monotonic()
     context = ToolContext(
         idempotency_key=caller.call_id,
@@ -63,7 +75,7 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
             context,
             host=world.tool_host,
             job_id=f"{caller.call_id}.{caller.attempt}",
-            secrets={name: world.secret(name) or "" for name in tool.spec.secrets},
+            secrets=secrets,
         )
         value, ref, large = kept(answer.content)
     except ToolError as error:
@@ -91,20 +103,25 @@ def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, du
         attempts=caller.attempt,
         do=error.do,
     )
-    repeatable = prepared.effect in _REPEATABLE
-    if isinstance(error, ToolHostLost):
-        return Performed(status="again" if repeatable else "lost", books="unknown", error=told, duration_ms=duration_ms)
-    if node.type == "agent":
-        content: JsonValue = {"error": {"kind": told.type, "message": told.message, "do": told.do}}
-        result = CallResult(result=content, failed=True, attempts=caller.attempt)
-        return Performed(
-            status="done", books="released", result=result, error=told, output=told.message, duration_ms=duration_ms
-        )
-    if not isinstance(error, _FINAL) and not repeatable:
+    final, repeatable = isinstance(error, _FINAL), prepared.effect in _REPEATABLE
+    if not final and not repeatable:
         return Performed(status="lost", books="unknown", error=told, duration_ms=duration_ms)
-    again = not isinstance(error, _FINAL) and caller.counted + 1 < node.retry.max_attempts
+    if isinstance(error, ToolHostLost):
+        return Performed(status="again", books="unknown", error=told, duration_ms=duration_ms)
+    left = not final and caller.counted + 1 < node.retry.max_attempts
+    if left and (node.type != "agent" or prepared.effect != "pure"):
+        return Performed(status="again", books="released", error=told, counts=True, duration_ms=duration_ms)
+    if node.type == "agent":
+        return _read_by_model(told, duration_ms)
+    return Performed(status="failed", books="released", error=told, counts=True, duration_ms=duration_ms)
+
+
+def _read_by_model(told: CallError, duration_ms: int) -> Performed:
+    """What a tool without effects says at once, and the others when all attempts under their one key have failed."""
+    content: JsonValue = {"error": {"kind": told.type, "message": told.message, "do": told.do}}
+    result = CallResult(result=content, failed=True, attempts=told.attempts)
     return Performed(
-        status="again" if again else "failed", books="released", error=told, counts=True, duration_ms=duration_ms
+        status="done", books="released", result=result, error=told, output=told.message, duration_ms=duration_ms
     )
 
 

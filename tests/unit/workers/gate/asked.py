@@ -37,7 +37,7 @@ def person(**changed: object) -> Row:
         "signer": False,
         "revoked_at": None,
     }
-    return row | changed
+    return {**row, **changed}
 
 
 def call(
@@ -95,7 +95,7 @@ def approval(of: GateCall, state: str, round_: int = 1, kind: str = "effect", **
         "reopened": False,
     }
     empty = ("verb", "arguments", "arguments_digest", "reason", "person", "key", "nonce", "statement", "signature")
-    return row | dict.fromkeys(empty) | {"decided_at": None} | changed
+    return {**row, **dict.fromkeys(empty), "decided_at": None, **changed}
 
 
 def decided(row: Row, verb: str, arguments: Json = None, reason: str | None = None) -> Row:
@@ -116,12 +116,14 @@ def decided(row: Row, verb: str, arguments: Json = None, reason: str | None = No
     }
     statement = Statement.model_validate(says)
     columns = ("verb", "arguments_digest", "reason", "person", "key", "nonce")
-    return (
-        row
-        | {name: says[name] for name in columns}
-        | {"arguments": None if text is None else text.encode(), "decided_at": NOW}
-        | {"statement": statement.canonical, "signature": sign(statement, ADA)}
-    )
+    return {
+        **row,
+        **{name: says[name] for name in columns},
+        "arguments": None if text is None else text.encode(),
+        "decided_at": NOW,
+        "statement": statement.canonical,
+        "signature": sign(statement, ADA),
+    }
 
 
 def journalled(of: GateCall, status: str, **changed: object) -> Row:
@@ -136,7 +138,7 @@ def journalled(of: GateCall, status: str, **changed: object) -> Row:
         "error": None,
         "opened_by": None,
     }
-    return row | changed
+    return {**row, **changed}
 
 
 def seen(

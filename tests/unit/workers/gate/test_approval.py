@@ -10,6 +10,7 @@ import pytest
 from tests import make
 from tests.unit.workers.gate.asked import CAP, NOTHING, NOW, approval, call, decided, journalled, person, seen
 from vertebra.engine.calls import refusal
+from vertebra.schemas.canonical import Json
 from vertebra.schemas.run import Answer, Ask
 from vertebra.store.transaction import Row
 from vertebra.workers.gate import approval as element
@@ -19,7 +20,7 @@ from vertebra.workers.gate.element import Denied, GateCall, Held, Verdict
 
 ASKED = call({"to": "a@example.org", "text": "first"})
 EDITED = call({"to": "a@example.org", "text": "better"})
-WORDS = {"to": "a@example.org", "text": "better"}
+WORDS: dict[str, Json] = {"to": "a@example.org", "text": "better"}
 
 
 def judged(rows: list[Row], of: GateCall = ASKED, people: list[Row] | None = None) -> Verdict:
@@ -39,7 +40,7 @@ def test_an_approved_call_passes() -> None:
     row = decided(approval(ASKED, "approved"), "approve")
 
     assert judged([row]) is None
-    assert judged([row | {"used_by": ASKED.id}]) is None
+    assert judged([{**row, "used_by": ASKED.id}]) is None
 
 
 def test_what_was_approved_for_other_arguments_is_asked_anew() -> None:
