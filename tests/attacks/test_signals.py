@@ -6,6 +6,8 @@ import asyncio
 import json
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
@@ -107,11 +109,15 @@ async def test_ten_thousand_signals_and_then_the_approval(stage: Stage) -> None:
     sold = len(stage.bought(run))
     newest = stage.client.get_workflow_handle(run)
     room = asyncio.Semaphore(AT_ONCE)
+    flood = SignalWorkflowExecutionRequest(
+        namespace=stage.client.namespace, workflow_execution=WorkflowExecution(workflow_id=run), signal_name="flood"
+    )
 
     async def signal(number: int) -> int:
         async with room:
             try:
-                await newest.signal("flood", number)
+                flood.request_id = str(number)
+                await stage.client.workflow_service.signal_workflow_execution(flood)
             except RPCError:
                 return 0  # the server takes 10,000 per execution, and refuses more until the next one
             return 1
