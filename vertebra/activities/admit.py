@@ -15,7 +15,7 @@ from vertebra.policies.decision import Person, Signed, author_of
 from vertebra.policies.fields import check_fields
 from vertebra.policies.narrow import narrow
 from vertebra.policies.seal import ContextFields, seal_context
-from vertebra.policies.signature import check_times
+from vertebra.policies.signature import CLOCK_SKEW, check_times
 from vertebra.schemas.audit import Entry
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.context import Grant
@@ -33,7 +33,7 @@ from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.ids import DEFAULT_TENANT, GRAPH_NAME, RUN_ID, derive
 from vertebra.schemas.run import Admission, AdmitInput, MarkedStart
-from vertebra.schemas.signed import instant
+from vertebra.schemas.signed import instant, moment
 from vertebra.schemas.strict_json import read_json
 from vertebra.store.people import people_of, signed_of, signers_query
 from vertebra.store.queries import named
@@ -164,6 +164,9 @@ def _check_publisher(row: Row, people: Sequence[Person]) -> None:
         statement, person = author_of(signed_of(row), "publish", people)
         if statement.digest != row["digest"] or statement.id != f"{row['name']}@{row['version']}":
             raise BadSignature("the publication was signed for another graph")
+        check_times(statement, row["at"])
+        if row["at"] - moment(statement.at) > CLOCK_SKEW:
+            raise BadSignature("it was made current without a new signature", do="publish it again")
     except PolicyError as error:
         raise StartRefused(f"graph {row['name']!r} was not published by an author: {error}") from error
     if not set(person.roles) & set(PUBLISHERS):

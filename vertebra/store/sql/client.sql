@@ -39,7 +39,7 @@ values (%(tenant)s, %(name)s, %(version)s, %(digest)s, %(bytes)s, %(engine)s, %(
 
 -- name: make_current
 -- Publish a stored version again: it is the newest from now on, under the new signature.
-update graphs set at = now(), published_by = %(person)s, key = %(key)s, nonce = %(nonce)s, statement = %(statement)s,
+update graphs set published_by = %(person)s, key = %(key)s, nonce = %(nonce)s, statement = %(statement)s,
     signature = %(signature)s
 where name = %(name)s and version = %(version)s and digest = %(digest)s;
 

@@ -13,6 +13,16 @@ end $$;
 
 create trigger runs_open_stream before insert on runs for each row execute function vertebra_open_stream();
 
+-- Which version is current is told by when it was published: by this clock, and only with a statement of its own.
+create function vertebra_published_now() returns trigger language plpgsql set search_path = pg_catalog, public as $$
+begin
+    new.at := clock_timestamp();
+    return new;
+end $$;
+
+create trigger graphs_published_now before insert or update of statement on graphs
+for each row execute function vertebra_published_now();
+
 -- Insert the rows of one append; every stored hash is the SHA-256 of its stored body.
 create function vertebra_write_entries(
     p_tenant text, p_stream text, p_seq bigint, p_prev bytea, p_bodies bytea[], p_hashes bytea[], p_macs bytea[], p_key_id text

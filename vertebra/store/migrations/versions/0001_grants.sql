@@ -43,8 +43,9 @@ grant insert (
 grant insert (
     tenant, id, kind, target, reason, person, key, nonce, statement, signature
 ) on revocations to vertebra_api;
-grant update (at, published_by, key, nonce, statement, signature) on graphs to vertebra_api;
-grant update (lifted_at) on revocations to vertebra_api;
+-- Not the time: a version becomes current with a new signature only. A revocation that nobody signed forbids, which is the
+-- safe side; it is told as refused, and only the owner may lift one.
+grant update (published_by, key, nonce, statement, signature) on graphs to vertebra_api;
 grant update (due_at) on outbox to vertebra_api;
 
 grant execute on function vertebra_append_run(text, bigint, bytea, bytea[], bytea[], bytea[], text) to vertebra_gate, vertebra_keeper;
