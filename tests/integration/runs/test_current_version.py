@@ -31,7 +31,7 @@ AGAIN = (
 
 
 async def test_an_old_signature_makes_no_version_current_again(stage: Stage) -> None:
-    """What the author signed an hour ago, written into the older version's row, rolls nothing back: starts are refused."""
+    """What was signed an hour ago, written into the older version's row, rolls nothing back: starts are refused."""
     old, new = (stage.compile(SAYS.format(version=version)) for version in ("1.0.0", "1.1.0"))
     await stage.publish(old)
     await stage.publish(new)
