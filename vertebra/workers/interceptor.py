@@ -79,7 +79,7 @@ class _GateInbound(ActivityInboundInterceptor):
             async with _heartbeats():
                 return await self._gated(kind, input)
         except VertebraError as error:
-            raise errors.of(error) from error
+            raise errors.of(error) from None
 
     async def _gated(self, kind: CallKind, input: ExecuteActivityInput) -> CallResult:
         given = input.args[0] if input.args else None

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 
 from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import DataConverter, DefaultPayloadConverter
+from temporalio.converter import DataConverter, DefaultFailureConverter, DefaultPayloadConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from vertebra.workers.failures import Untraced
 from vertebra.workers.headers import Headers
 from vertebra.workers.runner import ContextFreeRunner, is_context_free
 from vertebra.workflows.graph_run import GraphRun
@@ -45,6 +46,8 @@ def plugin(interceptors: Sequence[Interceptor] = ()) -> SimplePlugin:
 
 def _converter(given: DataConverter | None) -> DataConverter:
     converter = given or DataConverter.default
+    if converter.failure_converter_class is DefaultFailureConverter:
+        converter = dataclasses.replace(converter, failure_converter_class=Untraced)
     if converter.payload_converter_class is not DefaultPayloadConverter:
         return converter
     return dataclasses.replace(converter, payload_converter_class=PydanticPayloadConverter)
