@@ -2,8 +2,9 @@
 -- The run that a call says it belongs to, without a lock: the budget's update takes that.
 select id, tenant, chain, epoch, state, ended_at, graph_digest, correlation_id, principal, limit_microusd, limit_tokens, now() as now,
     exists (
-        select from revocations v where v.kind = 'person' and v.target = principal and v.lifted_at is null
-    ) as principal_revoked
+        select from revocations v
+        where v.tenant = runs.tenant and v.kind = 'person' and v.target = principal and v.lifted_at is null
+    ) or exists (select from people p where p.name = principal and p.revoked_at is not null) as principal_revoked
 from runs where id = %(run)s;
 
 -- name: contexts
@@ -25,7 +26,8 @@ from line l order by l.up;
 
 -- name: revocations
 -- What stands revoked among the names that this call uses.
-select id, kind, target, reason from revocations where lifted_at is null and target = any(%(targets)s);
+select id, kind, target, reason from revocations
+where tenant = %(tenant)s and lifted_at is null and target = any(%(targets)s);
 
 -- name: journal
 -- Every request that was ever made under this activity id.

@@ -14,7 +14,8 @@ from vertebra.workers.gate.element import Denied, Element, GateCall, Seen, Verdi
 
 def reads(call: GateCall) -> Sequence[Query]:
     """What stands revoked among the names that this call uses."""
-    return (Query("revocations", named("gate", "revocations"), {"targets": sorted(_targets(call))}),)
+    params = {"tenant": call.tenant, "targets": sorted(_targets(call))}
+    return (Query("revocations", named("gate", "revocations"), params),)
 
 
 def judge(call: GateCall, seen: Seen, world: World) -> Verdict:
