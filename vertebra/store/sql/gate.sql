@@ -35,8 +35,15 @@ select id, call_digest, asked_digest, effect, status, result, result_artifact, e
 from calls where run = %(run)s and activity_id = %(activity_id)s;
 
 -- name: attempts
--- The attempts of this call, in order.
-select n, state, class, counts, opened_by, started_at from attempts where call = %(call)s order by n;
+-- The attempts of this call, in order, and when a person last let a held call of this activity or run go on: the deadline
+-- of a call that is sent again after a Hold starts anew.
+select n, state, class, counts, opened_by, started_at, (
+    select max(at) from (
+        select c.applied_at from commands c where c.run = %(run)s and c.verb in ('top_up', 'renew')
+        union all select a.decided_at from approvals a where a.run = %(run)s and a.activity_id = %(activity_id)s
+    ) granted (at)
+) as granted_at
+from attempts where call = %(call)s order by n;
 
 -- name: approvals
 -- What people were asked about this activity, newest round first, with what they decided; and what guardrails of the same

@@ -14,6 +14,7 @@ from vertebra.schemas.audit import Content, Detail, Entry, Phase, timestamp
 from vertebra.schemas.call import Note
 from vertebra.schemas.envelope import Envelope
 from vertebra.store.transaction import Query, Row
+from vertebra.workers.gate import journal
 from vertebra.workers.gate.element import Denied, Element, GateCall, Held, Seen, Settled
 
 OPERATIONS = {"llm": "llm_call", "tool": "tool_execution"}
@@ -25,9 +26,9 @@ def reads(call: GateCall) -> Sequence[Query]:
 
 
 def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
-    """The intent, after what the engine decided since the last call."""
+    """The intent, after what the engine decided since the last call and the outcome of attempts that never reported."""
     intent = _entry(call, "intent", seen.attempt, world.now(), input=_content(call))
-    return noted(call, seen, seen.of("budget")[0], [intent], world)
+    return noted(call, seen, seen.of("budget")[0], [*_lost(call, journal.lost(seen), world), intent], world)
 
 
 def noted(call: GateCall, seen: Seen, books: Row, then: Sequence[Entry], world: World) -> Sequence[Query]:
@@ -79,7 +80,14 @@ def refusal(call: GateCall, verdict: Held | Denied, books: Row, world: World) ->
             "detail": detail,
         }
     )
-    return _append(books, [entry], world)
+    gone = verdict.lost if isinstance(verdict, Denied) else ()
+    return _append(books, [*_lost(call, gone, world), entry], world)
+
+
+def _lost(call: GateCall, attempts: Sequence[int], world: World) -> list[Entry]:
+    """The outcome that their intents still lack."""
+    why = {"outcome": "unknown", "success": False, "error": "the attempt never reported"}
+    return [_entry(call, "outcome", n, world.now()).model_copy(update=why) for n in attempts]
 
 
 def _append(row: Row, entries: Sequence[Entry], world: World) -> Query:

@@ -61,12 +61,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The call is not made. `final` says that the run may not try again by itself."""
+    """The call is not made. `writes` go into a transaction of their own, with the audit entry."""
 
     by: str
     error: CallError
     writes: tuple[Query, ...] = ()
-    final: bool = True
+    lost: tuple[int, ...] = ()
+    """Earlier attempts of the call that these writes give up."""
 
 
 Verdict = Answer | Held | Denied | None

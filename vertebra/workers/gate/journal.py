@@ -26,9 +26,10 @@ REPEATABLE = ("pure", "idempotent", "keyed")
 
 def reads(call: GateCall) -> Sequence[Query]:
     """Every request under this activity id, and this one's attempts."""
+    of_activity = {"run": call.run, "activity_id": call.activity_id}
     return (
-        Query("journal", named("gate", "journal"), {"run": call.run, "activity_id": call.activity_id}),
-        Query("attempts", named("gate", "attempts"), {"call": call.id}),
+        Query("journal", named("gate", "journal"), of_activity),
+        Query("attempts", named("gate", "attempts"), of_activity | {"call": call.id}),
     )
 
 
@@ -46,7 +47,8 @@ def judge(call: GateCall, seen: Seen, world: World) -> Verdict:
         case "unknown":
             return Denied("journal", unknown(call))
         case "intended" if call.prepared.effect not in REPEATABLE:
-            return Denied("journal", unknown(call), writes=(_mark_unknown(call), _lose_attempts(call, seen)))
+            given_up = (_mark_unknown(call), _lose_attempts(call, seen))
+            return Denied("journal", unknown(call), writes=given_up, lost=lost(seen))
     return _used_up(call, seen)
 
 
@@ -112,6 +114,11 @@ def counted(call: GateCall, seen: Seen) -> list[Row]:
     return [row for row in _since_opened(call, seen) if row["counts"]]
 
 
+def lost(seen: Seen) -> tuple[int, ...]:
+    """Attempts that never reported, and that a new intent gives up."""
+    return tuple(row["n"] for row in seen.of("journal", 1) if row["state"] == "held")
+
+
 def denied(call: GateCall, answer: CallResult) -> Query:
     """Journal what a model was told instead of its call, so that a resumed run reads the same."""
     row = {
@@ -157,13 +164,14 @@ def _since_opened(call: GateCall, seen: Seen) -> list[Row]:
 def _used_up(call: GateCall, seen: Seen) -> Verdict:
     attempts = _since_opened(call, seen)
     failures = counted(call, seen)
-    lost = [row for row in attempts if row["state"] in ("held", "unknown") and not row["counts"]]
-    first = min((row["started_at"] for row in attempts), default=seen.now)
+    gone = [row for row in attempts if row["state"] in ("held", "unknown") and not row["counts"]]
+    sent = [row["started_at"] for row in attempts if row["granted_at"] is None or row["started_at"] > row["granted_at"]]
+    first = min(sent, default=seen.now)
     if len(failures) >= call.node.retry.max_attempts:
         why = f"{len(failures)} attempts failed, the last as {failures[-1]['class']}"
         return _fail(call, "AttemptsUsedUp", why, failures)
-    if len(lost) >= MAX_LOST:
-        return _fail(call, "WorkersLost", f"{len(lost)} attempts were lost with their workers", lost)
+    if len(gone) >= MAX_LOST:
+        return _fail(call, "WorkersLost", f"{len(gone)} attempts were lost with their workers", gone)
     if seen.now - first > timedelta(seconds=call.node.deadline_s):
         return _fail(
             call, "DeadlineExceeded", f"the call was first tried more than {call.node.deadline_s} s ago", attempts

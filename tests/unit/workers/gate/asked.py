@@ -26,6 +26,25 @@ ASKS = Approval(assign=("support_lead",))
 CAP = Guardrail(
     id="cap", on="*", at="before", action="pause", when=Condition(source="sum_tokens > 5", text="sum(tokens) > 5")
 )
+BOOKS: Row = {
+    "ended": True,
+    "id": "run",
+    "tenant": "default",
+    "state": "running",
+    "epoch": 0,
+    "ended_at": None,
+    "correlation_id": "run",
+    "audit_seq": 0,
+    "audit_hash": b"0" * 32,
+    "limit_microusd": None,
+    "limit_tokens": None,
+    "on_breach": "pause",
+    "spent_microusd": 0,
+    "spent_tokens": 0,
+    "held_microusd": 0,
+    "held_tokens": 0,
+    "counters": {},
+}
 
 
 def person(**changed: object) -> Row:
