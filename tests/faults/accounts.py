@@ -40,6 +40,7 @@ async def check_accounts(stage: Stage, runs: Sequence[str], settled_again: int =
 
     `settled_again`: so many lost attempts reported after all, and paid for their own sale.
     """
+    await stage.owner.check()  # connections of before the last kill
     [wrong] = await once(stage.owner, [check_books_query()])
     assert [] == wrong
     attempts = await stage.sql(

@@ -23,6 +23,7 @@ from tests.stores import Migrated
 from vertebra.activities.world import World
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import StoreError
+from vertebra.schemas.graph import CompiledGraph
 from vertebra.services.options import ServiceOptions
 from vertebra.services.process import ChildSpec
 from vertebra.services.supervisor import Supervisor
@@ -106,6 +107,14 @@ class Plant:
             yield
         finally:
             await self.supervisor.add(spec)
+            for pool in (self.stage.owner, self.stage.api):
+                await pool.check()
+
+    async def publish(self, text: str) -> CompiledGraph:
+        """Publish a graph of a test's own; connections may be stale from an earlier outage."""
+        graph = self.stage.compile(text)
+        await patiently(lambda: self.stage.publish(graph))
+        return graph
 
     async def sql(self, text: LiteralString, **params: object) -> list[Row]:
         """As the stage's, patient while Postgres is away."""

@@ -87,8 +87,7 @@ async def test_a_store_that_fails_once_anywhere_leaves_nothing_half_written(
 ) -> None:
     """The connection is lost at each trip of a run in turn, before or after the server did it: one sale, one mail."""
     stage = plant.stage
-    graph = stage.compile(SENDS)
-    await stage.publish(graph)
+    graph = await plant.publish(SENDS)
 
     async with cutting(plant.migrated.dsn("vertebra_gate")) as (pool, cuts):
         world = replace(stage.world, pool=pool, artifacts=Artifacts(pool))

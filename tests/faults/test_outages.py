@@ -23,16 +23,16 @@ OUTAGE_S = 8.0
 REREAD_S = 60.0
 """When a waiting run looks by itself; a decision must reach it sooner."""
 SPEAKS = """
-graph: {name}
+graph: flying
 version: 1.0.0
-input: {{text: {{type: string, required: true}}}}
-output: {{said: {{type: string, from: state.said}}}}
-state: {{said: {{type: string, default: nothing}}}}
-spine: {{principal: svc-support, expires_in: 1h, budget: {{usd: 1.00, tokens: 100000, on_breach: reject}}}}
+input: {text: {type: string, required: true}}
+output: {said: {type: string, from: state.said}}
+state: {said: {type: string, default: nothing}}
+spine: {principal: svc-support, expires_in: 1h, budget: {usd: 1.00, tokens: 100000, on_breach: reject}}
 agents:
-  speaker: {{type: llm, model: {{provider: scripted, model: small}}, prompt: say@1}}
+  speaker: {type: llm, model: {provider: scripted, model: small}, prompt: say@1}
 nodes:
-  {node}: {{agent: speaker, input: {{text: input.text}}, write: {{said: text}}}}
+  slow: {agent: speaker, input: {text: input.text}, write: {said: text}}
 """
 
 
@@ -45,8 +45,7 @@ async def busy(plant: Plant) -> AsyncIterator[Plant]:
 
 async def test_runs_wait_for_a_postgres_that_is_gone(busy: Plant, report: Callable[[str], None]) -> None:
     """One starts, one has a call in flight, one looks for a decision: each waits and goes on, bought once."""
-    graph = busy.stage.compile(SPEAKS.format(name="flying", node="slow"))
-    await busy.stage.publish(graph)
+    graph = await busy.publish(SPEAKS)
     waiting = await _waiting(busy)
     flying = await busy.stage.start(graph, {"text": "x"})
     await _until_held(busy, flying.id)

@@ -22,9 +22,9 @@ from vertebra.client import commands
 from vertebra.client.signing import Signer
 from vertebra.providers.registry import Setup, make_providers
 from vertebra.schemas.errors import PolicyError
+from vertebra.schemas.ids import RUNS
 from vertebra.store.pool import connect
 from vertebra.store.transaction import Row
-from vertebra.workers.build import RUNS
 
 pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(240)]
 

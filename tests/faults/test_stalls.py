@@ -38,8 +38,7 @@ async def test_the_first_outcome_is_the_calls_and_the_late_one_is_paid_and_told(
     plant: Plant, back: str, report: Callable[[str], None]
 ) -> None:
     """A stopped worker's attempt is lost, another makes the second; who reports later settles its own, as late."""
-    graph = plant.stage.compile(STALLS)
-    await plant.stage.publish(graph)
+    graph = await plant.publish(STALLS)
     project = plant.project({"stalled": REPLIES})
     early = back.startswith("before")
 
