@@ -28,7 +28,7 @@ from vertebra.providers.registry import Setup, make_providers
 from vertebra.providers.reply_files import read_replies
 from vertebra.schemas.canonical import Json, canonical_bytes, digest_of, json_text
 from vertebra.schemas.graph import CompiledGraph
-from vertebra.schemas.ids import ulid
+from vertebra.schemas.ids import RUNS, ulid
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.signed import Statement, instant
 from vertebra.services.state import Services
@@ -38,7 +38,7 @@ from vertebra.store.texts import put_text_query
 from vertebra.store.transaction import Query, Row, once
 from vertebra.tools.host_client import ToolHost
 from vertebra.tools.registry import builtin
-from vertebra.workers.build import RUNS, working
+from vertebra.workers.build import working
 from vertebra.workers.plugin import plugin
 from vertebra.workflows.visibility import GRAPH, STATE, TENANT
 

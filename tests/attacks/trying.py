@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from tests.stage import Stage
 from vertebra.schemas.canonical import Json
-from vertebra.workers.build import RUNS
+from vertebra.schemas.ids import RUNS
 
 AT_ONCE_S = 20
 

@@ -20,7 +20,7 @@ from vertebra.schemas.errors import (
     ToolHostLost,
     VertebraError,
 )
-from vertebra.schemas.graph import CompiledGraph, Node
+from vertebra.schemas.graph import REPEATABLE, CompiledGraph, Node
 from vertebra.schemas.money import MicroUSD
 from vertebra.tools.call import call_tool
 from vertebra.tools.checks import check_arguments
@@ -28,8 +28,6 @@ from vertebra.tools.context import ToolContext
 
 _FINAL = (BadArguments, BadToolOutput, SandboxUnavailable)
 """Failures that another attempt would repeat."""
-_REPEATABLE = ("pure", "idempotent", "keyed")
-"""Effects that may be tried again without harm."""
 
 
 async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: str, world: World) -> Prepared:
@@ -103,7 +101,7 @@ def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, du
         attempts=caller.attempt,
         do=error.do,
     )
-    final, repeatable = isinstance(error, _FINAL), prepared.effect in _REPEATABLE
+    final, repeatable = isinstance(error, _FINAL), prepared.effect in REPEATABLE
     if not final and not repeatable:
         return Performed(status="lost", books="unknown", error=told, duration_ms=duration_ms)
     if isinstance(error, ToolHostLost):

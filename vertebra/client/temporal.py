@@ -22,8 +22,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from vertebra.client.starts import Start
 from vertebra.schemas.errors import Conflict, StoreError
+from vertebra.schemas.ids import RUNS
 
-QUEUE = "vertebra"
 WAKE = "look"
 """Any name wakes a run; this one reads well in the history."""
 ATTRIBUTES = {
@@ -74,7 +74,7 @@ async def start(client: Client, wanted: Start) -> None:
                 wanted.graph,
                 wanted.argument,
                 id=wanted.run,
-                task_queue=QUEUE,
+                task_queue=RUNS,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 priority=Priority(fairness_key=wanted.tenant),
                 search_attributes=attributes,
@@ -127,7 +127,7 @@ async def has_worker(address: Address) -> bool:
     client = await connect(address)
     request = DescribeTaskQueueRequest(
         namespace=address.namespace,
-        task_queue=TaskQueue(name=QUEUE),
+        task_queue=TaskQueue(name=RUNS),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
     try:

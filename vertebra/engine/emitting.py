@@ -21,7 +21,7 @@ from vertebra.engine.state import REREAD_S, RunState, next_delay, resting, waits
 from vertebra.engine.values import resolve_inline
 from vertebra.engine.working import Work
 from vertebra.schemas.call import CallError, Note
-from vertebra.schemas.ids import node_of
+from vertebra.schemas.ids import node_order
 from vertebra.schemas.run import RunState as Shown
 
 REREAD = "reread"
@@ -32,10 +32,10 @@ MAX_NOTE_CHARS = 64 * 1024
 
 def emit(work: Work) -> tuple[RunState, tuple[Command, ...]]:
     """Freeze the turn. In this order: cancels, calls, conditions, approvals, state, timer, load, park or finish."""
-    found: list[Command] = [CancelCall(key) for key in sorted(work.cancels, key=_node_order)]
-    found += [_call(work, key) for key in sorted(work.sends, key=_node_order)]
+    found: list[Command] = [CancelCall(key) for key in sorted(work.cancels, key=node_order)]
+    found += [_call(work, key) for key in sorted(work.sends, key=node_order)]
     decided = _decide(work, found)
-    found += [_open(work, key) for key in sorted(work.opens, key=_node_order)]
+    found += [_open(work, key) for key in sorted(work.opens, key=node_order)]
     if work.phase == "ending" and not work.calls:
         found.append(_finish(work))
     state = _frozen(work, decided)
@@ -146,8 +146,3 @@ def _frozen(work: Work, decided: int) -> RunState:
         woken=work.woken,
         ending=work.ending,
     )
-
-
-def _node_order(activity_id: str) -> tuple[str, tuple[int, ...]]:
-    node, _ = node_of(activity_id)
-    return node, tuple(int(part) for part in activity_id.rpartition("#")[2].split("."))

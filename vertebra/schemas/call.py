@@ -135,15 +135,6 @@ class Hold(Recorded):
     until: int | None = None
 
 
-class Refused(Recorded):
-    """Detail of the gate's refusal."""
-
-    by: str
-    """The element that refused: context, journal, permission, approval, guardrail, budget, audit."""
-    reason: str
-    do: str | None = None
-
-
 class Prepared(Recorded):
     """A rendered request before anything happened: no effects yet, no secrets."""
 

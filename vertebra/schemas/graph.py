@@ -18,6 +18,8 @@ END = "end"
 
 NodeType = Literal["llm", "agent", "tool", "rules", "human"]
 Effect = Literal["pure", "idempotent", "keyed", "compensable", "irreversible"]
+REPEATABLE: tuple[Effect, ...] = ("pure", "idempotent", "keyed")
+"""Effects that may be tried again without harm, the keyed ones under their own key."""
 Permission = Literal["execute_tools", "read_memory", "write_memory", "attach_agent", "persist_data"]
 Breach = Literal["reject", "pause", "abort"]
 Reducer = Literal["replace", "append", "merge", "sum", "max"]

@@ -18,6 +18,8 @@ ApprovalId = NewType("ApprovalId", str)
 Tenant = NewType("Tenant", str)
 
 DEFAULT_TENANT = Tenant("default")
+RUNS, EFFECTS = "vertebra", "vertebra-effects"
+"""Temporal's queues: of workflows with their recorded steps, and of gated activities."""
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 GRAPH_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 NODE_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -37,6 +39,12 @@ def node_of(activity: str) -> tuple[NodeId, int]:
     """Node path and visit of an activity id. Raises ValueError if it is none."""
     path, _, rest = activity.rpartition("#")
     return NodeId(path), int(rest.split(".", 1)[0])
+
+
+def node_order(activity: str) -> tuple[NodeId, tuple[int, ...]]:
+    """Sorts activity ids by node, then by visit, turn and call as numbers."""
+    path, _, rest = activity.rpartition("#")
+    return NodeId(path), tuple(int(part) for part in rest.split("."))
 
 
 def derive(run: str, activity: str, call_digest: str, what: Derived, round_: int | None = None) -> str:

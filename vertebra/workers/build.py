@@ -12,11 +12,10 @@ from temporalio.worker import Worker
 from vertebra.activities.effects import bodies
 from vertebra.activities.steps import Steps
 from vertebra.activities.world import World
+from vertebra.schemas.ids import EFFECTS, RUNS
 from vertebra.settings import Limits
 from vertebra.workers.interceptor import Gate
-from vertebra.workflows.calls import EFFECTS
 
-RUNS = "vertebra"
 STICKY_S = 5
 DEFAULTS = Limits()
 

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 
 from vertebra.engine import commands, events
 from vertebra.schemas.call import ArtifactRef, CallError, CallInput, CallResult, Hold
+from vertebra.schemas.ids import EFFECTS
 from vertebra.schemas.run import (
     Admission,
     AdmitInput,
@@ -24,8 +25,6 @@ from vertebra.schemas.run import (
     OpenedApproval,
 )
 
-EFFECTS = "vertebra-effects"
-"""The queue of gated activities."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 LOCAL_TIMEOUT = timedelta(seconds=2)
 MARGIN_S = 5

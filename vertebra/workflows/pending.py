@@ -10,6 +10,7 @@ from temporalio import workflow
 from vertebra.engine.commands import Call
 from vertebra.schemas.call import CallInput, CallResult
 from vertebra.schemas.canonical import Json
+from vertebra.schemas.ids import node_order
 
 MAX_PENDING = 100
 MAX_PENDING_BYTES = 2 * 1024 * 1024
@@ -48,7 +49,7 @@ class Pending:
         size = len(workflow.payload_converter().to_payload(call.input).data)
         self._entries[call.activity_id] = _Entry(call, size)
         self._queued.append(call.activity_id)
-        self._queued.sort(key=_node_order)
+        self._queued.sort(key=node_order)
 
     def release(self, start: Callable[[Call, int], None]) -> None:
         """Start what fits. A call larger than the whole room starts alone."""
@@ -116,8 +117,3 @@ def _call_json(call: Call) -> Json:
         "deadline_s": call.deadline_s,
         "summary": call.summary,
     }
-
-
-def _node_order(activity_id: str) -> tuple[str, tuple[int, ...]]:
-    node, _, rest = activity_id.rpartition("#")
-    return node, tuple(int(part) for part in rest.split("."))

@@ -32,10 +32,7 @@ class Visible:
 
     def show(self, state: str | None, reviewers: Sequence[str] | None, due: int | None) -> None:
         """Write what differs; None for state or reviewers leaves them."""
-        updates: list[
-            SearchAttributeUpdate[str] | SearchAttributeUpdate[Sequence[str]] | SearchAttributeUpdate[datetime]
-        ]
-        updates = []
+        updates: list[Update] = []
         if self._tenant != self._wanted_tenant:
             updates.append(TENANT.value_set(self._wanted_tenant))
             self._tenant = self._wanted_tenant

@@ -9,11 +9,11 @@ from vertebra.activities.world import World
 from vertebra.ledger.attempts import AttemptId, unknown_query
 from vertebra.schemas.audit import Entry, timestamp
 from vertebra.schemas.call import CallError
+from vertebra.schemas.graph import REPEATABLE
 from vertebra.schemas.ids import CallId, RunId
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 from vertebra.workers.gate.audit import OPERATIONS
-from vertebra.workers.gate.journal import REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,13 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import DataConverter, WorkflowSerializationContext, encode_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
+from vertebra.schemas.ids import RUNS
 from vertebra.schemas.run import MarkedStart
 from vertebra.store.transaction import Row
 from vertebra.workers.keeper.duty import RPC_TIMEOUT
 from vertebra.workers.keeper.reset_point import Scan
 from vertebra.workflows.visibility import GRAPH, STATE, TENANT
 
-RUNS = "vertebra"
-"""The queue of runs."""
 LOCAL_ACTIVITY = "core_local_activity"
 
 
