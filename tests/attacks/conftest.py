@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import secrets
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -30,7 +31,27 @@ def vendor() -> Vendor:
 
 
 @pytest.fixture(scope="module")
-async def stage(services: Services, vendor: Vendor, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+async def echo() -> AsyncIterator[str]:
+    """The address of a server that refuses every request and says everything back that it was told."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        keys_first = "\n".join(sorted(heard.splitlines(), key=lambda line: "Bearer" not in line))
+        error = {"type": "error", "error": {"type": "authentication_error", "message": keys_first}}
+        body = json.dumps(error).encode()
+        head = f"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        writer.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+async def stage(
+    services: Services, vendor: Vendor, echo: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
     """A worker with the customer-support graph published, in an empty database."""
     name = f"attack_{secrets.token_hex(6)}"
     await postgres.create_database(services.postgres_dsn, name)
@@ -38,7 +59,9 @@ async def stage(services: Services, vendor: Vendor, tmp_path_factory: pytest.Tem
     await asyncio.to_thread(migrate, dsn, PASSWORDS)
     async with staged(services, Migrated(dsn), tmp_path_factory.mktemp("attacked"), work=False) as made:
         vendor.serve(made.world.providers.get("scripted"), made.sales)
-        made.world = dataclasses.replace(made.world, providers=Providers([vendor, AnthropicProvider(frozenset())]))
+        made.world = dataclasses.replace(
+            made.world, providers=Providers([vendor, AnthropicProvider(frozenset({echo}))])
+        )
         async with working(made.client, made.world):
             await made.publish(made.support)
             yield made
