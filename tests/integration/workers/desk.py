@@ -11,6 +11,8 @@ from datetime import timedelta
 from typing import Any, LiteralString
 
 from temporalio import workflow
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -18,7 +20,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from tests.stage import Stage
 from vertebra.store.transaction import Query, Row, once
-from vertebra.workers.keeper import Keeper, Times
+from vertebra.workers.keeper import Keeper, Times, executions
+from vertebra.workers.keeper import resume as resuming
 from vertebra.workers.keeper.duty import Office
 
 QUEUE = "stand-ins"
@@ -154,3 +157,26 @@ class Cut:
 
     async def _fail(self, *_: object, **__: object) -> None:
         raise RPCError("cut", RPCStatusCode.UNAVAILABLE, b"")
+
+
+async def delete(stage: Stage, run: str) -> None:
+    """Delete the history, and wait until Temporal has."""
+    execution = WorkflowExecution(workflow_id=run)
+    request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
+    await stage.client.workflow_service.delete_workflow_execution(request)
+
+    async def gone() -> bool:
+        return await executions.describe(stage.client, run) is None
+
+    await until(gone, 100)
+
+
+async def go_on(stage: Stage, run: str) -> None:
+    """Let the keeper's duty work until it is done with every resume of the run."""
+
+    async def done() -> bool:
+        await stage.sql("update outbox set due_at = now() where run = %(run)s and kind = 'resume'", run=run)
+        await resuming.do(office(stage))
+        return all(row["done_at"] is not None for row in await outbox(stage, run, "resume"))
+
+    await until(done)

@@ -7,13 +7,11 @@ import dataclasses
 from typing import Any, cast
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 
 from tests.integration.runs.waits import Handle, ended, row_of, waiting
-from tests.integration.workers.desk import Cut, asks, office, operations, outbox, resume, told, until
+from tests.integration.workers.desk import Cut, asks, delete, go_on, office, operations, resume, told, until
 from tests.stage import Stage
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.workers.keeper import executions, unseen
@@ -68,29 +66,6 @@ async def terminated(stage: Stage, graph: CompiledGraph) -> Handle:
     found = await executions.standing(stage.client, handle.id, place["chain"], place["execution_id"])
     assert await unseen.close_unseen(office(stage), place, found)
     return handle
-
-
-async def delete(stage: Stage, run: str) -> None:
-    """Delete the history, and wait until Temporal has."""
-    execution = WorkflowExecution(workflow_id=run)
-    request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
-    await stage.client.workflow_service.delete_workflow_execution(request)
-
-    async def gone() -> bool:
-        return await executions.describe(stage.client, run) is None
-
-    await until(gone, 100)
-
-
-async def go_on(stage: Stage, run: str) -> None:
-    """Let the duty work until it is done with every resume of the run."""
-
-    async def done() -> bool:
-        await stage.sql("update outbox set due_at = now() where run = %(run)s and kind = 'resume'", run=run)
-        await duty.do(office(stage))
-        return all(row["done_at"] is not None for row in await outbox(stage, run, "resume"))
-
-    await until(done)
 
 
 async def finish(stage: Stage, run: str) -> tuple[dict[str, object], Any]:
