@@ -199,6 +199,8 @@ def _unblocked(ask: Ask, commands: Sequence[Row], found: Found) -> None:
     mine = [row for row in commands if (row["node"], row["visit"]) == (ask.node, ask.visit)]
     standing = [row for row in mine if row["verb"] in ("skip", "override")]
     if standing and standing[-1]["id"] != ask.tried:
+        if standing[-1]["applied_at"] is None:
+            found.writes.append(orders.apply_query(standing[-1]))
         found.answers.append(_of_command(ask, standing[-1]))
         return
     rounds = [row for row in mine if row["verb"] == "retry" and whole(arguments_of(row), "round") == ask.round]

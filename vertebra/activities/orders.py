@@ -68,8 +68,11 @@ def judged(rows: Iterable[Row], people: Sequence[Person], run: Row, world: World
 
 
 def check_command(statement: Statement, person: Person, row: Row) -> None:
-    """Raise PermissionDenied or BadSignature unless an operator signed exactly what the row says."""
-    if not set(person.roles) & set(OPERATORS):
+    """Raise PermissionDenied or BadSignature unless an operator signed exactly what the row says.
+
+    What has been applied stands, whatever role the person has lost since.
+    """
+    if row["applied_at"] is None and not set(person.roles) & set(OPERATORS):
         raise PermissionDenied(f"{person.name!r} may not command runs; it needs the role 'operator'")
     signed = (statement.id, statement.run, statement.epoch, statement.node, statement.visit, statement.verb)
     if signed != (row["id"], row["run"], row["epoch"], row["node"], row["visit"], row["verb"]):

@@ -152,3 +152,21 @@ async def test_a_pause_on_a_result_stands(stage: Stage, history: bool) -> None:
 async def asked_again(stage: Stage, run: str, first: str) -> bool:
     rows = await stage.sql("select ref from waits where run = %(run)s and kind = 'approval'", run=run)
     return bool(rows) and rows[0]["ref"] != first
+
+
+async def test_what_an_operator_did_stands_when_they_are_revoked(stage: Stage) -> None:
+    """The resumed run goes the way that it went while they could decide; what they sign from now on does not count."""
+    await stage.enroll("dee", "operator")
+    handle = await started(stage, "by-dee", BROKEN + SEND + "edges:\n  - broken -> two\n  - two -> send\n")
+    await waiting(handle.id, stage, "blocked")
+    await stage.command(handle.id, "override", "broken", 1, by="dee", arguments={"text": "by hand"})
+    await waiting(handle.id, stage, "approval")
+    await stage.sql("update people set revoked_at = now() where name = 'dee'")
+
+    await goes_on(stage, handle, history=False)
+    second = await waiting(handle.id, stage, "approval")
+    await stage.decide(second["ref"], "approve")
+    _, row = await ended(stage.client.get_workflow_handle(handle.id), stage)
+
+    assert "completed" == row["state"]
+    assert [(1, "withdrawn"), (2, "approved")] == await rounds(stage, handle.id)
