@@ -12,6 +12,7 @@ from vertebra.activities.world import World
 from vertebra.ledger.attempts import AttemptId, lose_attempts_query
 from vertebra.schemas.call import CallError, CallResult
 from vertebra.schemas.envelope import Envelope
+from vertebra.schemas.graph import REPEATABLE
 from vertebra.schemas.ids import CallId, RunId
 from vertebra.store.artifacts import put_query
 from vertebra.store.queries import named
@@ -21,7 +22,6 @@ from vertebra.workers.gate.element import Answer, Denied, Element, GateCall, See
 
 MAX_LOST = 5
 """Attempts that may be lost with their workers before the call fails."""
-REPEATABLE = ("pure", "idempotent", "keyed")
 
 
 def reads(call: GateCall) -> Sequence[Query]:
@@ -171,7 +171,8 @@ def _used_up(call: GateCall, seen: Seen) -> Verdict:
         why = f"{len(failures)} attempts failed, the last as {failures[-1]['class']}"
         return _fail(call, "AttemptsUsedUp", why, failures)
     if len(gone) >= MAX_LOST:
-        return _fail(call, "WorkersLost", f"{len(gone)} attempts were lost with their workers", gone)
+        why = f"{len(gone)} attempts ended without a word: their workers died, or the program is at fault"
+        return _fail(call, "WorkersLost", why, gone)
     if seen.now - first > timedelta(seconds=call.node.deadline_s):
         return _fail(
             call, "DeadlineExceeded", f"the call was first tried more than {call.node.deadline_s} s ago", attempts
