@@ -7,6 +7,7 @@ import gc
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import psycopg
@@ -36,7 +37,8 @@ def clean_environment() -> Iterator[None]:
 async def supervisor(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
     """The supervisor of the session, in an empty folder. The binary comes from the user's cache, which stays warm."""
     folder = tmp_path_factory.mktemp("services")
-    async with Supervisor(folder, ServiceOptions.from_environ(os.environ), print) as running:
+    options = replace(ServiceOptions.from_environ(os.environ), usual_ports=False)
+    async with Supervisor(folder, options, print) as running:
         yield running
     gc.collect()  # else the process may abort at exit: an activity was in flight when its worker stopped
 

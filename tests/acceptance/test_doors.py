@@ -18,7 +18,7 @@ REFUND = {
     "email": "zoe@example.com",
 }
 PROGRAM = """
-import asyncio, json, sys
+import asyncio, gc, json, sys
 from temporalio.client import Client
 
 async def main() -> None:
@@ -29,6 +29,7 @@ async def main() -> None:
     print(json.dumps(await handle.result()))
 
 asyncio.run(main())
+gc.collect()  # the library may else abort at exit
 """
 
 

@@ -146,4 +146,4 @@ def slowed_replies(least_ms: int, most_ms: int) -> dict[str, Json]:
 def options() -> ServiceOptions:
     """As the session's own, without a Web UI."""
     given = ServiceOptions.from_environ(os.environ)
-    return ServiceOptions(**{**vars(given), "web_ui": False})
+    return ServiceOptions(**{**vars(given), "web_ui": False, "usual_ports": False})

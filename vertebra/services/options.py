@@ -27,6 +27,8 @@ class ServiceOptions:
     """The `temporal` binary to use and no other."""
     postgres: Literal[16, 18] = 16
     """Which of the two servers of the wheel runs."""
+    usual_ports: bool = True
+    """Whether the usual ports are tried first; else all come from the kernel, and two at once never meet."""
     web_ui: bool = True
     """Whether Temporal serves its Web UI."""
     may_download: bool = True

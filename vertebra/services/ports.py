@@ -24,6 +24,7 @@ class Ports:
 
 
 USUAL = Ports(postgres=54329, temporal=7233, temporal_ui=8233, temporal_metrics=9233)
+ANY = Ports(postgres=0, temporal=0, temporal_ui=0, temporal_metrics=0)
 
 
 def choose(usual: Ports = USUAL) -> Ports:
@@ -38,8 +39,8 @@ def choose(usual: Ports = USUAL) -> Ports:
 
 
 def pick(usual: int, taken: Collection[int] = ()) -> int:
-    """`usual` if it is free, else a port from the kernel that is not among `taken`."""
-    if usual not in taken and is_free(usual):
+    """`usual` if it is free, else (and for 0) a port from the kernel that is not among `taken`."""
+    if usual and usual not in taken and is_free(usual):
         return usual
     while True:
         port = _from_kernel()

@@ -150,7 +150,7 @@ class Supervisor:
     async def _start_on_free_ports(self, cluster: postgres.Cluster, server: temporal.Server) -> Ports:
         """Start both. Between the look at a port and the server's bind another program may take it: then look again."""
         for left in reversed(range(_BIND_TRIES)):
-            chosen = ports.choose()
+            chosen = ports.choose(ports.USUAL if self._options.usual_ports else ports.ANY)
             try:
                 await self._start_both(cluster, server, chosen)
                 return chosen
