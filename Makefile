@@ -15,7 +15,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: demo test test-unit check lint format types layers bench dev lock clean help
 
-demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1 asks a real one
+demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1, a real one, is refused in this version
 	@$(IN)vertebra demo $(if $(LIVE),--live)
 
 test: .venv/ready  ## run every test; what this machine lacks is reported as "not run: no ..."
