@@ -62,10 +62,12 @@ async def probe(path: str = bwrap.SEARCH_PATH, python: str | None = None) -> Pro
 
 
 async def try_level(level: Level) -> Probed:
-    """Run a job that looks around, and accept the level only if every guard is in place."""
-    answer = await level.run(
-        Job(id="probe", tool="probe", function="facts", source=_LOOK, arguments="{}", limits=_LIMITS)
-    )
+    """Run a job that looks around, and accept the level only if every guard is in place. Never raises."""
+    job = Job(id="probe", tool="probe", function="facts", source=_LOOK, arguments="{}", limits=_LIMITS)
+    try:
+        answer = await level.run(job)
+    except SandboxUnavailable as error:
+        return _none(str(error))  # as an ordinary user a missing program shows at the start, as root inside
     if answer.answer is None:
         return _none(answer.error.message if answer.error else "it gave no answer")
     missing = [guard for guard, holds in json.loads(answer.answer).items() if holds is not True]
