@@ -98,10 +98,11 @@ class Plant:
                 await asyncio.gather(keeping, return_exceptions=True)
 
     @asynccontextmanager
-    async def outage(self, name: str) -> AsyncIterator[None]:
+    async def outage(self, name: str, kill: bool = True) -> AsyncIterator[None]:
         """A server that is gone for the length of the block, and back with the same data and port after it."""
         spec = self.supervisor.child(name).spec
-        self.supervisor.kill(name)
+        if kill:
+            self.supervisor.kill(name)
         await self.supervisor.remove(name)
         try:
             yield
