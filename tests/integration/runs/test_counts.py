@@ -97,17 +97,17 @@ async def test_an_effect_costs_two_commits(stage: Stage, migrated: Migrated) -> 
 
 
 async def of_a_run(stage: Stage, graph: CompiledGraph, owner: psycopg.AsyncConnection) -> Statistics:
-    """What one run costs: the least of three looks, since whatever else the server does only adds to one."""
+    """What one run costs: the difference of many and few, since looking costs commits too."""
     await done(stage, graph)
-    looks = [await one_look(stage, graph, owner) for _ in range(3)]
-    return Statistics(*(min(getattr(look, name) for look in looks) for name in ("commits", "flushes", "wal_bytes")))
-
-
-async def one_look(stage: Stage, graph: CompiledGraph, owner: psycopg.AsyncConnection) -> Statistics:
-    """The difference of many and few runs, since looking costs commits too."""
-    few, many = await of_runs(stage, graph, owner, RUNS), await of_runs(stage, graph, owner, 2 * RUNS)
+    few = least([await of_runs(stage, graph, owner, RUNS) for _ in range(3)])
+    many = least([await of_runs(stage, graph, owner, 2 * RUNS) for _ in range(3)])
     more = many.since(few)
     return Statistics(more.commits // RUNS, more.flushes // RUNS, more.wal_bytes // RUNS)
+
+
+def least(looks: list[Statistics]) -> Statistics:
+    """The least of each count: whatever else the server does meanwhile only adds to it."""
+    return Statistics(*(min(getattr(look, name) for look in looks) for name in ("commits", "flushes", "wal_bytes")))
 
 
 async def of_runs(stage: Stage, graph: CompiledGraph, owner: psycopg.AsyncConnection, runs: int) -> Statistics:
