@@ -34,6 +34,8 @@ ATTRIBUTES = {
     "VtDue": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
 }
 """An unregistered one hangs a run."""
+AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+"""Temporal cannot be reached. The client says `cancelled` for its own time limit and for a connection that was cut."""
 _CONNECT_S = 5.0
 _CALL_S = 10.0
 _WAKE_S = 2.0
@@ -161,7 +163,7 @@ async def register_attributes(address: Address) -> list[str]:
 
 
 def _refused(error: RPCError, client: Client) -> StoreError:
-    if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+    if error.status in AWAY:
         return _unreachable(client.service_client.config.target_host)
     return StoreError(f"Temporal refused: {error.message}", do="see: vertebra doctor")
 

@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from tests.stage import Stage
+from vertebra.client.temporal import AWAY
 from vertebra.store.transaction import Query, Row, once
 from vertebra.workers.keeper import Keeper, Times, executions
 from vertebra.workers.keeper import resume as resuming
@@ -145,28 +146,35 @@ async def until(check: Callable[[], Awaitable[bool]], seconds: float = 15) -> No
 class Cut:
     """A client whose service loses its connection at one method, as often as said."""
 
-    def __init__(self, client: object, method: str, times: int) -> None:
-        self._client, self._method, self.left = client, method, times
+    def __init__(
+        self, client: object, method: str, times: int, status: RPCStatusCode = RPCStatusCode.UNAVAILABLE
+    ) -> None:
+        self._client, self._method, self.left, self._status = client, method, times, status
 
     def __getattr__(self, name: str) -> Any:
         if name == "workflow_service":
-            return Cut(getattr(self._client, name), self._method, self.left)
+            return Cut(getattr(self._client, name), self._method, self.left, self._status)
         if name == self._method and self.left > 0:
             return self._fail
         return getattr(self._client, name)
 
     async def _fail(self, *_: object, **__: object) -> None:
-        raise RPCError("cut", RPCStatusCode.UNAVAILABLE, b"")
+        raise RPCError("cut", self._status, b"")
 
 
 async def delete(stage: Stage, run: str) -> None:
-    """Delete the history, and wait until Temporal has."""
+    """Delete the history, and wait until Temporal has; it may be out of reach for a moment meanwhile."""
     execution = WorkflowExecution(workflow_id=run)
     request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
     await stage.client.workflow_service.delete_workflow_execution(request)
 
     async def gone() -> bool:
-        return await executions.describe(stage.client, run) is None
+        try:
+            return await executions.describe(stage.client, run) is None
+        except RPCError as error:
+            if error.status not in AWAY:
+                raise
+            return False
 
     await until(gone, 100)
 

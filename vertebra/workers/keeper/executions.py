@@ -25,10 +25,6 @@ ENDS: Mapping[int, RunEnd] = {
 }
 
 
-AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED)
-"""Temporal cannot be reached; any other failure is about one run, and must not keep the others waiting."""
-
-
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One execution under a run's id."""

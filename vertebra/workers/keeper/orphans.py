@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from temporalio.service import RPCError
 
 from vertebra.activities import entries
+from vertebra.client.temporal import AWAY
 from vertebra.schemas.errors import NotFound
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, once, transaction
@@ -35,8 +36,8 @@ async def do(office: Office) -> int:
         try:
             lost += await _of_run(office, [row for row in overdue if row["run"] == run])
         except RPCError as error:
-            if error.status in executions.AWAY:
-                raise
+            if error.status in AWAY:
+                raise  # any other failure is about one run, and must not keep the others waiting
             _log.warning("a run could not be asked about", run=run, error=str(error))
     return lost
 

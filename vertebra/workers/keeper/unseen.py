@@ -7,6 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from temporalio.service import RPCError
 
 from vertebra.activities import entries
+from vertebra.client.temporal import AWAY
 from vertebra.schemas.call import CallError
 from vertebra.schemas.run import RunEnd
 from vertebra.store.queries import named
@@ -28,8 +29,8 @@ async def do(office: Office) -> int:
         try:
             await _look(office, row)
         except RPCError as error:
-            if error.status in executions.AWAY:
-                raise
+            if error.status in AWAY:
+                raise  # any other failure is about one run, and must not keep the others waiting
             _log.warning("a run could not be asked about", run=row["id"], error=str(error))
     return len(rows)
 
