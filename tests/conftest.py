@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from tests.stores import PASSWORDS, Migrated
-from vertebra.services import postgres
+from vertebra.schemas.errors import ServiceFailed, SettingsError
+from vertebra.services import postgres, temporal_cli
 from vertebra.services.options import ServiceOptions
 from vertebra.services.state import Services
 from vertebra.services.supervisor import Supervisor
@@ -22,6 +23,17 @@ from vertebra.store.migrate import migrate
 from vertebra.store.pool import Pool, new_pool
 
 _KEPT = "VERTEBRA_TEMPORAL_CLI"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the Temporal server at hand before the first test: to build it takes longer than a test may."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("server") for item in session.items):
+        return
+    told = session.config.get_terminal_writer()
+    try:
+        asyncio.run(temporal_cli.find_or_make(ServiceOptions.from_environ(os.environ), told.line))
+    except (SettingsError, ServiceFailed) as error:
+        told.line(f"without a Temporal server most tests will fail: {error}")
 
 
 @pytest.fixture(scope="session", autouse=True)
