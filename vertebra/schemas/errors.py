@@ -29,6 +29,9 @@ FailureKind = Literal[
 ]
 """How a vendor fails; what follows from each stands in providers/errors.py."""
 
+HttpFailure = Literal["network", "timeout", "too_large", "malformed", "status"]
+"""How a request to outside fails once it has left."""
+
 
 class VertebraError(Exception):
     """Something went wrong in vertebra."""
@@ -155,6 +158,18 @@ class SandboxUnavailable(ToolError):
 
 class ToolHostLost(ToolError):
     """The tool host died while the job ran."""
+
+
+class EgressRefused(ToolError):
+    """A request may not leave: its host, address or redirect is not allowed."""
+
+
+class HttpFailed(ToolError):
+    """A request was lost, or its answer is none that was expected."""
+
+    def __init__(self, message: str, *, kind: HttpFailure, at: object = None, do: str | None = None) -> None:
+        super().__init__(message, at=at, do=do)
+        self.kind: HttpFailure = kind
 
 
 class ProviderError(VertebraError):

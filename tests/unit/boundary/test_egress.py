@@ -1,0 +1,82 @@
+"""The guard sits where the client library really connects, and TLS still asks for the name."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpcore2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.servers import reply, serving
+from vertebra.boundary.egress import Ask, Egress, GuardedTransport, Reach
+from vertebra.schemas.errors import EgressRefused, HttpFailed
+
+
+def test_the_library_connects_through_the_pool_that_is_guarded() -> None:
+    """`_pool` is private to the client library: this fails when a new version keeps its connections elsewhere."""
+    transport = GuardedTransport(Reach())
+
+    pool = transport._pool
+
+    assert isinstance(pool, httpcore2.AsyncConnectionPool)
+    assert "_Guard" == type(pool._network_backend).__name__
+
+
+async def test_local_sockets_are_refused() -> None:
+    """A transport that is told to use a local socket reaches none."""
+    guard = GuardedTransport(Reach())._pool._network_backend
+
+    with pytest.raises(EgressRefused):
+        await guard.connect_unix_socket("/run/docker.sock")
+
+
+async def _home(host: str, port: int) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
+def _certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a certificate for `name`, and a client's that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    plain = serialization.NoEncryption()
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "both.pem").write_bytes(secret + pem)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "both.pem")
+    return server, ssl.create_default_context(cadata=pem.decode())
+
+
+@pytest.mark.parametrize(("name", "answered"), [("shop.example", True), ("other.example", False)])
+async def test_tls_gets_the_name_and_not_the_address(tmp_path: Path, name: str, answered: bool) -> None:
+    """The connection goes to the checked address, and the certificate must be the host's."""
+    server, client = _certificate(tmp_path, name)
+    async with serving(lambda asked: reply(body=b"well"), tls=server) as heard:
+        here = f"shop.example:{heard.port}"
+        async with Egress(Reach(hosts=(here,), inside=(here,)), resolve=_home, tls=client) as out:
+            ask = Ask(method="GET", address=f"https://{here}/", headers={})
+            if answered:
+                assert b"well" == (await out.send(ask, within=[here])).body
+            else:
+                with pytest.raises(HttpFailed):
+                    await out.send(ask, within=[here])
