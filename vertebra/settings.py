@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -25,6 +34,7 @@ from pydantic_settings import (
 from vertebra.policies.fields import nearest
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import SettingsError
+from vertebra.schemas.ids import ENDPOINT, SECRET
 
 __all__ = ["Layers", "Limits", "Loaded", "Settings", "find_project", "load"]
 
@@ -54,7 +64,50 @@ def _numbered(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+_HERE = ("127.0.0.1", "localhost", "[::1]")
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class Endpoint(BaseModel):
+    """An address that models may be asked at, and the name of the secret that goes there; None: no key does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str
+    secret: str | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        if not ENDPOINT.fullmatch(url):
+            raise ValueError("an endpoint is a plain address such as http://127.0.0.1:8000/v1, without user or query")
+        return url.rstrip("/")
+
+    @field_validator("secret")
+    @classmethod
+    def _named(cls, secret: str | None) -> str | None:
+        if secret is not None and not SECRET.fullmatch(secret):
+            raise ValueError("after its address stands the name of its key, secret://env/NAME or secret://file/PATH")
+        return secret
+
+    @model_validator(mode="after")
+    def _hidden(self) -> Endpoint:
+        found = ENDPOINT.fullmatch(self.url)
+        assert found is not None
+        if self.secret and found["scheme"] == "http" and found["host"] not in _HERE:
+            raise ValueError(f"{self.url} would get its key in the clear; write https://, or leave the key out")
+        return self
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.url, self.secret) if part)
+
+
+def _endpoint(value: object) -> object:
+    """`URL` or `URL secret://...` as one text."""
+    if not isinstance(value, str):
+        return value
+    url, _, secret = value.strip().partition(" ")
+    return {"url": url, "secret": secret.strip() or None}
 
 
 class Limits(BaseModel):
@@ -67,6 +120,9 @@ class Limits(BaseModel):
     effects: int = Field(default=64, ge=1, le=1000)
     connections: int = Field(default=16, ge=2, le=200)
     cached_runs: int = Field(default=500, ge=1)
+
+
+Endpoints = Annotated[tuple[Annotated[Endpoint, BeforeValidator(_endpoint)], ...], NoDecode, BeforeValidator(_listed)]
 
 
 def _in_state(name: str) -> Any:
@@ -112,6 +168,12 @@ class Settings(BaseSettings):
     """Whether a start without a version may take a draft."""
     trusted_tools: Names = ()
     """The operator's allow-list: foreign tools that may run inside the worker."""
+    endpoints: Endpoints = ()
+    """Addresses besides the vendors' own that models may be asked at, each with the name of its key if it takes one.
+
+    `http://127.0.0.1:8000/v1, https://llm.example.com/v1 secret://env/EXAMPLE_KEY`. A vendor's own address stands here
+    only to take its key from elsewhere: `https://api.openai.com/v1 secret://file/run/secrets/openai`.
+    """
     sandbox_python: Path | None = None
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -128,6 +190,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments only: `load` reads the rest once, and keeps where each value came from."""
         return (init_settings,)
+
+    @field_validator("endpoints")
+    @classmethod
+    def _once(cls, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        urls = [endpoint.url for endpoint in endpoints]
+        if len(urls) != len(set(urls)):
+            raise ValueError("an endpoint stands here twice; which key goes there must be clear")
+        return endpoints
 
     def dsn(self, role: Role) -> str:
         """How to reach Postgres as this role. Raises SettingsError, naming the variable."""
@@ -272,6 +342,7 @@ def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Sett
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
+        name = name if name in origins else name.partition(".")[0]  # of a list, its items have no origins
         origin = origins.get(name, "settings")
         called = variable(name) if origin == "environment" else repr(name)
         raise SettingsError(f"{called}: {first['msg']}", at=origin) from None
@@ -279,5 +350,5 @@ def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Sett
 
 def shown(settings: Settings) -> dict[str, Json]:
     """Every setting by name as text, secrets masked, for `vertebra doctor`."""
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json") | {"endpoints": [str(one) for one in settings.endpoints]}
     return {".".join(path): value if value is None else str(value) for path, value in _flat(values)}

@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 from tests.attacks.vendor import Vendor
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
+from vertebra.providers.anthropic import SECRET as ANTHROPIC_SECRET
 from vertebra.providers.anthropic import AnthropicProvider
 from vertebra.providers.registry import Providers
 from vertebra.services import postgres
@@ -60,7 +61,7 @@ async def stage(
     async with staged(services, Migrated(dsn), tmp_path_factory.mktemp("attacked"), work=False) as made:
         vendor.serve(made.world.providers.get("scripted"), made.sales)
         made.world = dataclasses.replace(
-            made.world, providers=Providers([vendor, AnthropicProvider(frozenset({echo}))])
+            made.world, providers=Providers([vendor, AnthropicProvider({echo: ANTHROPIC_SECRET})])
         )
         async with working(made.client, made.world):
             await made.publish(made.support)

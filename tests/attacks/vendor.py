@@ -17,7 +17,6 @@ class Vendor:
     """Passes for the scripted vendor. Every sale is written where the honest one writes its own."""
 
     name = "scripted"
-    secret: str | None = None
 
     def __init__(self) -> None:
         self.turned: dict[str, Turned] = {}
@@ -27,6 +26,9 @@ class Vendor:
     def serve(self, honest: Provider, sales: Path) -> None:
         """Answer like this one where nothing was turned."""
         self._honest, self._sales = honest, sales
+
+    def secret(self, endpoint: str | None) -> str | None:
+        return None
 
     async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
         """The turned reply of the node, else the honest one."""

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import pytest
 
-from vertebra.providers.anthropic import AnthropicProvider
+from vertebra.providers.anthropic import SECRET, AnthropicProvider
 from vertebra.providers.protocol import Place, Provider
 from vertebra.providers.scripted import ScriptedProvider
 from vertebra.schemas.call import ToolCall
@@ -169,7 +169,7 @@ STOPS = {"completed": "end_turn", "length": "max_tokens", "refused": "refusal"}
 class AnthropicRig:
     def __init__(self, server: MessagesServer) -> None:
         self.server = server
-        self.provider: Provider = AnthropicProvider(frozenset({server.endpoint}))
+        self.provider: Provider = AnthropicProvider({server.endpoint: SECRET})
         self.request = a_request("anthropic", server.endpoint)
 
     def tell(self, content: Json, stop: str = "end_turn", usage: Usage | None = None) -> None:

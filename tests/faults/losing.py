@@ -63,9 +63,8 @@ class LosingProvider:
     def name(self) -> str:
         return self.inner.name
 
-    @property
-    def secret(self) -> str | None:
-        return self.inner.secret
+    def secret(self, endpoint: str | None) -> str | None:
+        return self.inner.secret(endpoint)
 
     async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
         self.losses.pass_by("before the call")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vertebra.compiler import Catalogue, read_project
+from vertebra.providers.registry import known_words
 from vertebra.schemas.graph import Effect, Permission
 from vertebra.schemas.tool import ToolSpec
 from vertebra.tools.registry import builtin
@@ -42,6 +43,7 @@ def graph_catalogue() -> Catalogue:
         prompts=project.prompts,
         tools={**builtin().specs, **{tool.name: tool for tool in MORE_TOOLS}},
         prices=project.prices,
+        providers=known_words(),
         roles=project.roles,
         services=project.services,
     )

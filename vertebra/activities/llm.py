@@ -33,7 +33,7 @@ from vertebra.schemas.llm import (
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.strict_json import check_value
 
-_NOT_SENT = ("rate_limited", "overloaded", "server", "bad_key", "bad_request", "context_too_long")
+_NOT_SENT = ("rate_limited", "overloaded", "server", "bad_key", "no_credit", "bad_request", "context_too_long")
 """Failures after which the vendor charges nothing."""
 MAX_CALLS_BYTES = 1_000_000
 """Of all tool calls of one reply: they stand in history."""
@@ -47,7 +47,7 @@ async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: st
     agent = graph.agents[node.agent or ""]
     prompt = await world.prompt(tenant, agent.prompt_digest)
     request = await _request(given, graph, agent, prompt, tenant, world)
-    price = await world.price(tenant, graph, agent.model.provider, agent.model.model)
+    price = await world.price(tenant, graph, agent.model)
     most = bound_of(request, price)
     return Prepared(
         kind="llm",
@@ -70,7 +70,8 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
     place = Place(caller.run, caller.node, caller.visit, caller.turn, caller.call_id, caller.attempt)
     try:
         provider = world.providers.get(request.provider)
-        key = None if provider.secret is None else world.secret(provider.secret)
+        secret = provider.secret(request.endpoint)
+        key = None if secret is None else world.secret(secret)
     except VertebraError as error:
         return unsent(error, caller)
     began = time.monotonic()
@@ -141,7 +142,7 @@ async def _read(
 ) -> Performed:
     """What a paid reply is worth: it is settled in any case, also where it is no success."""
     agent = graph.agents[node.agent or ""]
-    price = await world.price(caller.tenant, graph, request.provider, request.model)
+    price = await world.price(caller.tenant, graph, agent.model)
     reply, problem = _bookable(reply), _problem(reply)
     said = _TOOL_CALLS.dump_json(reply.tool_calls).decode() if reply.tool_calls and problem is None else ""
     cost = settle(reply.usage, price, bound_of(request, price), len((reply.content + said).encode("utf-8", "replace")))

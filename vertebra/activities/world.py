@@ -17,7 +17,8 @@ from vertebra.policies.seal import SealKey
 from vertebra.providers.registry import Providers
 from vertebra.schemas.canonical import Digest, digest_of
 from vertebra.schemas.errors import NotFound, SettingsError, TamperedRow
-from vertebra.schemas.graph import CompiledGraph, parse_graph
+from vertebra.schemas.graph import CompiledGraph, Model, parse_graph
+from vertebra.schemas.ids import SECRET
 from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.tool import ToolSpec
@@ -91,24 +92,28 @@ class World:
         [rows] = await once(self.pool, [get_texts_query(tenant, [digest])])
         return texts_of(rows, [digest])[digest]
 
-    async def price(self, tenant: str, graph: CompiledGraph, provider: str, model: str) -> Price:
+    async def price(self, tenant: str, graph: CompiledGraph, model: Model) -> Price:
         """The pinned price, or today's where that is higher. Raises Unpriced."""
-        today = price_of(provider, model, self.prices, self.now())
+        today = price_of(model.provider, model.model, self.prices, self.now(), endpoint=model.endpoint)
         if graph.prices is None:
             return today
         if graph.prices not in self._tables:
             rows = await self._text(tenant, graph.prices)
             self._tables[graph.prices] = PriceTable.model_validate_json(b'{"prices":' + rows + b"}")
-        pinned = self._tables[graph.prices].find(provider, model)
+        pinned = self._tables[graph.prices].find(model.provider, model.model)
         return today if pinned is None else dearer(pinned, today)
 
 
 def environment_secret(name: str) -> str | None:
     """The value of `secret://env/NAME` or `secret://file/PATH`; None if there is none. Raises SettingsError."""
-    kind, _, place = name.removeprefix("secret://").partition("/")
-    if kind == "env":
-        return os.environ.get(place)
-    if kind == "file":
-        path = Path("/" + place)
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
-    raise SettingsError(f"{name!r} names no store of secrets", do="write secret://env/NAME or secret://file/PATH")
+    if (named := SECRET.fullmatch(name)) is None:
+        # not quoted: whoever writes a key where its name belongs must not find it in a log
+        raise SettingsError("this names no store of secrets", do="write secret://env/NAME or secret://file/PATH")
+    if named["env"]:
+        return os.environ.get(named["env"])
+    path = Path("/" + named["file"])
+    try:
+        return path.read_text(encoding="utf-8").strip() if path.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"the secret in {path} cannot be read: {why}", do="check its owner and mode") from None

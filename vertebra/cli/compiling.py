@@ -8,11 +8,12 @@ from pathlib import Path
 
 from vertebra.client.graphs import PinnedText
 from vertebra.compiler import Catalogue, Project, compile_graph, pinned_prices, read_graph
-from vertebra.ledger.prices import table_of
+from vertebra.ledger.prices import UNLISTED, price_of
 from vertebra.policies.fields import nearest
+from vertebra.providers.registry import known_words
 from vertebra.schemas.authored import AgentGraph
 from vertebra.schemas.canonical import canonical_bytes
-from vertebra.schemas.errors import BadFile, NotFound
+from vertebra.schemas.errors import BadFile, NotFound, Unpriced
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.money import PriceTable
 from vertebra.tools.registry import builtin
@@ -55,10 +56,16 @@ def compile_file(project: Project, path: Path) -> Compiled:
     except OSError as error:
         raise BadFile(f"cannot be read: {error.strerror}", at=str(name)) from None
     authored = read_graph(text, str(name))
-    prices = _prices(authored, project)
+    prices, unpriced = _prices(authored, project)
     specs = builtin().specs
     catalogue = Catalogue(
-        prompts=project.prompts, tools=specs, prices=prices, roles=project.roles, services=project.services
+        prompts=project.prompts,
+        tools=specs,
+        prices=prices,
+        providers=known_words(),
+        unpriced=unpriced,
+        roles=project.roles,
+        services=project.services,
     )
     graph = compile_graph(authored, catalogue)
     texts = [PinnedText("prompt", project.prompts[ref].canonical) for ref in graph.prompts]
@@ -68,7 +75,18 @@ def compile_file(project: Project, path: Path) -> Compiled:
     return Compiled(path, graph, tuple(texts))
 
 
-def _prices(authored: AgentGraph, project: Project) -> PriceTable:
-    """Today's price of every model that the graph names. Raises Unpriced."""
-    models = {(agent.model.provider, agent.model.model) for agent in authored.agents.values()}
-    return table_of(models, project.prices, datetime.now(UTC))
+def _prices(authored: AgentGraph, project: Project) -> tuple[PriceTable, dict[str, str]]:
+    """The project's prices with today's listed ones of the graph's models; agent to why its model has none."""
+    found = {(price.provider, price.model): price for price in project.prices.prices}
+    unpriced: dict[str, str] = {}
+    words, now = known_words(), datetime.now(UTC)
+    for name, agent in authored.agents.items():
+        provider = words.get(agent.model.provider, agent.model.provider)
+        try:
+            price = price_of(provider, agent.model.model, project.prices, now, endpoint=agent.model.endpoint)
+        except Unpriced as error:
+            if error.why != UNLISTED:
+                unpriced[name] = error.why
+            continue
+        found[price.provider, price.model] = price
+    return PriceTable(prices=tuple(found.values())), unpriced

@@ -21,6 +21,10 @@ class Catalogue:
     """By name."""
     prices: PriceTable = field(default_factory=PriceTable)
     """At least of the models that the graph names, where they have a price."""
+    providers: Mapping[str, str] | None = None
+    """Every word that a graph may write as provider, with the id that it stands for; None: any word is an id."""
+    unpriced: Mapping[str, str] = field(default_factory=dict)
+    """Agent to why its model has no price, where more is known than that no list has one."""
     roles: frozenset[str] | None = None
     """The roles that people hold; None where that is not known, and roles are then not checked."""
     services: frozenset[str] | None = None

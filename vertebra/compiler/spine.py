@@ -8,20 +8,22 @@ from vertebra.policies.fields import nearest
 from vertebra.schemas.authored import AgentGraph, AuthoredAgent, AuthoredBudget, AuthoredModel, AuthoredSpine
 from vertebra.schemas.canonical import json_text
 from vertebra.schemas.graph import Agent, Budget, Model, Spine
-from vertebra.schemas.ids import NODE_ID
+from vertebra.schemas.ids import ENDPOINT, NODE_ID
 from vertebra.schemas.places import Complain, Path
 
 _ALL = "*"
 _MOST = 2**53
+_ADD = "add its price to prices.yaml"
 
 
 def lower_spine(graph: AgentGraph, catalogue: Catalogue, complain: Complain) -> Spine:
     """The spine. Models absent = exactly those that the agents name."""
     spine = graph.spine
-    named = {f"{agent.model.provider}/{agent.model.model}" for agent in graph.agents.values()}
+    named = {_named(agent.model.provider, agent.model.model, catalogue) for agent in graph.agents.values()}
     if spine is None:
         return Spine(models=tuple(sorted(named)))
-    for name in sorted(named - set(spine.models or named)):
+    allowed = named if spine.models is None else {_named(*_parts(name), catalogue) for name in spine.models}
+    for name in sorted(named - (allowed or named)):
         do = "add it there, or leave models out to allow exactly those that the agents name"
         complain(("spine", "models"), f"an agent uses model {name!r}, which the spine does not allow", do)
     if spine.principal is not None and catalogue.services is not None and spine.principal not in catalogue.services:
@@ -30,10 +32,24 @@ def lower_spine(graph: AgentGraph, catalogue: Catalogue, complain: Complain) -> 
     return Spine(
         permissions=tuple(sorted(set(spine.permissions))),
         tools=_tools(spine, catalogue, complain),
-        models=tuple(sorted(named if spine.models is None else set(spine.models))),
+        models=tuple(sorted(allowed)),
         expires_in_s=_expiry(spine, complain),
         budget=None if spine.budget is None else _budget(spine.budget, complain),
     )
+
+
+def provider_id(word: str, catalogue: Catalogue) -> str:
+    """The id that a graph's word for a provider stands for; an unknown word is left as it is."""
+    return (catalogue.providers or {}).get(word, word)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    provider, _, model = name.partition("/")
+    return provider, model
+
+
+def _named(provider: str, model: str, catalogue: Catalogue) -> str:
+    return f"{provider_id(provider, catalogue)}/{model}" if model else provider
 
 
 def _tools(spine: AuthoredSpine, catalogue: Catalogue, complain: Complain) -> tuple[str, ...]:
@@ -118,21 +134,36 @@ def _agent(
 
 def _model(name: str, model: AuthoredModel, catalogue: Catalogue, path: Path, complain: Complain) -> Model:
     lowered = Model(
-        provider=model.provider,
+        provider=provider_id(model.provider, catalogue),
         model=model.model,
         temperature_text=None if model.temperature is None else json_text(model.temperature),
         max_output_tokens=model.max_output_tokens,
-        endpoint=model.endpoint,
+        endpoint=None if model.endpoint is None else model.endpoint.rstrip("/"),
     )
-    if catalogue.prices.find(model.provider, model.model) is None:
-        near = nearest(lowered.name, (f"{price.provider}/{price.model}" for price in catalogue.prices.prices))
-        do = f"{near} If not, add its price to prices.yaml" if near else "add its price to prices.yaml"
-        complain(path, f"agent {name!r} uses model {lowered.name!r}, which no price list knows", do)
+    if catalogue.providers is not None and model.provider not in catalogue.providers:
+        do = nearest(model.provider, catalogue.providers)
+        complain((*path, "provider"), f"agent {name!r} names unknown provider {model.provider!r}", do)
+    else:
+        _check_price(name, lowered, catalogue, path, complain)
+    if model.endpoint is not None and not ENDPOINT.fullmatch(model.endpoint):
+        # not quoted: a password may stand in it
+        do = "write https://HOST/v1, without user, query or fragment"
+        complain((*path, "endpoint"), f"the endpoint of agent {name!r} is no plain http(s) address", do)
     if model.max_output_tokens < 1:
         complain((*path, "max_output_tokens"), "max_output_tokens is less than 1")
     if model.temperature is not None and not 0 <= model.temperature <= 2:
         complain((*path, "temperature"), "temperature is not between 0 and 2")
     return lowered
+
+
+def _check_price(name: str, model: Model, catalogue: Catalogue, path: Path, complain: Complain) -> None:
+    why = catalogue.unpriced.get(name)
+    if why is not None:
+        complain(path, f"agent {name!r} uses model {model.name!r}, which has no price: {why}", _ADD)
+    elif catalogue.prices.find(model.provider, model.model) is None:
+        near = nearest(model.name, (f"{price.provider}/{price.model}" for price in catalogue.prices.prices))
+        do = f"{near} If not, {_ADD}" if near and near.endswith("?") else _ADD
+        complain(path, f"agent {name!r} uses model {model.name!r}, which no price list knows", do)
 
 
 def check_tools(

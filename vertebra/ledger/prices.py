@@ -6,7 +6,7 @@ by something other than tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
@@ -26,6 +26,7 @@ _CLASSES = {
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
 }
+UNLISTED = "no price list knows it"
 _UNBOUNDED = ("requests_kcount",)
 """Charges that come with every request, whatever its tokens."""
 
@@ -62,21 +63,22 @@ def overlay(rows: Json, *, at: str = "prices.yaml") -> PriceTable:
     return PriceTable(prices=tuple(prices.values()))
 
 
-def price_of(provider: str, model: str, own: PriceTable, now: datetime) -> Price:
-    """Today's price of a model; `now` matters to prices that change with time. Raises Unpriced, with the remedy."""
-    return own.find(provider, model) or _listed(provider, model, now)
+def price_of(provider: str, model: str, own: PriceTable, now: datetime, *, endpoint: str | None = None) -> Price:
+    """Today's price of a model; `now` matters to prices that change with time. Raises Unpriced, with the remedy.
 
-
-def table_of(models: Iterable[tuple[str, str]], own: PriceTable, now: datetime) -> PriceTable:
-    """The prices that a graph of these models (provider and model) pins. Raises Unpriced."""
-    return PriceTable(prices=tuple(price_of(provider, model, own, now) for provider, model in sorted(set(models))))
+    A list tells what a vendor asks at its own address; at any other the operator has to say, zero if nothing is asked.
+    """
+    found = own.find(provider, model)
+    if found is None and endpoint is not None:
+        raise _unpriced(provider, model, f"no price list tells what {endpoint} asks")
+    return found or _listed(provider, model, now)
 
 
 def _listed(provider: str, model: str, now: datetime) -> Price:
     try:
         _, info = data_snapshot.get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
-        raise _unpriced(provider, model, "no price list knows it") from None
+        raise _unpriced(provider, model, UNLISTED) from None
     rates = info.get_prices(now)
     if any(getattr(rates, name) is not None for name in _UNBOUNDED):
         raise _unpriced(provider, model, "it also charges by the request")
@@ -111,7 +113,7 @@ def _micro(dollars: Decimal) -> int:
 
 def _unpriced(provider: str, model: str, why: str) -> Unpriced:
     do = f"add to prices.yaml, in micro-dollars per million tokens: {_example(provider, model)}"
-    return Unpriced(f"the model {provider}/{model} has no price: {why}", provider=provider, model=model, do=do)
+    return Unpriced(f"the model {provider}/{model} has no price: {why}", provider=provider, model=model, why=why, do=do)
 
 
 def _example(provider: str, model: str) -> str:

@@ -1,14 +1,22 @@
-"""The one table of how vendors fail: what is tried again, what counts as an attempt, and what a person should do."""
+"""The one table of how vendors fail: what their words mean, what is tried again, after how long, what a person does.
+
+A vendor's word is read by RULES, first match first; what follows from its kind stands in MEANINGS. An attempt that is
+made again waits as long as the vendor asks, else the node's own backoff.
+"""
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from vertebra.schemas.errors import FailureKind, ProviderFailure
 from vertebra.schemas.llm import FinishReason, ModelReply
 
 MAX_RETRY_AFTER_S = 600.0
 """A vendor's delay is obeyed up to here: a hostile or broken header must not stall a run for a day."""
+_SAID_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,11 @@ class Meaning:
     says: str
     do: str
 
+    @property
+    def delay(self) -> str:
+        """How long the next attempt waits, in words."""
+        return "the vendor's, else the node's backoff" if self.retryable else "-"
+
 
 MEANINGS: dict[FailureKind, Meaning] = {
     "network": Meaning(True, True, "could not be reached", "check the network and the endpoint"),
@@ -29,6 +42,7 @@ MEANINGS: dict[FailureKind, Meaning] = {
     "rate_limited": Meaning(True, False, "asks for fewer requests", "wait, or raise the account's rate limit"),
     "overloaded": Meaning(True, False, "is overloaded", "wait, or name a fallback model"),
     "bad_key": Meaning(False, False, "refused the key", "check the secret that holds this provider's key"),
+    "no_credit": Meaning(False, False, "has no credit left for this account", "add credit at the vendor, then retry"),
     "bad_request": Meaning(False, False, "refused the request", "correct the agent's model settings, tools or schema"),
     "context_too_long": Meaning(
         False, False, "cannot read a request this long", "shorten the input or choose a model with a longer context"
@@ -49,6 +63,56 @@ UNFINISHED: dict[FinishReason, FailureKind] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: it fits where everything that it states does."""
+
+    kind: FailureKind
+    statuses: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
+    """What the vendor calls it, in `error.type` or `error.code`."""
+    says: str = ""
+    """A pattern in the vendor's message, where it has no word of its own."""
+
+    def fits(self, status: int, words: frozenset[str], said: str) -> bool:
+        return (
+            (not self.statuses or status in self.statuses)
+            and (not self.words or not words.isdisjoint(self.words))
+            and (not self.says or re.search(self.says, said, re.IGNORECASE) is not None)
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("overloaded", words=("overloaded_error", "overloaded", "server_is_overloaded", "slow_down")),
+    Rule("no_credit", words=("insufficient_quota", "billing_hard_limit_reached", "billing_error")),
+    Rule("no_credit", statuses=(402,)),
+    Rule("no_credit", statuses=(400, 403), says=r"credit balance is too low"),
+    Rule("context_too_long", words=("context_length_exceeded",)),
+    Rule(
+        "context_too_long",
+        statuses=(400, 422),
+        says=r"prompt is too long|context (window|limit|length)|too many (total )?(text )?(bytes|tokens)",
+    ),
+    Rule("context_too_long", statuses=(413,)),
+    Rule("content_filter", words=("content_filter", "content_policy_violation")),
+    Rule("content_filter", statuses=(400,), says=r"content filter"),
+    Rule("overloaded", statuses=(503,), says=r"overloaded|slow down|at capacity"),
+    Rule("overloaded", statuses=(529,)),
+    Rule("rate_limited", statuses=(429,)),
+    Rule("bad_key", statuses=(401, 403)),
+    Rule("timeout", statuses=(408, 504)),
+    Rule("server", statuses=(409,)),
+    Rule("server", statuses=tuple(range(500, 600))),
+    Rule("bad_request"),
+)
+"""Anthropic's and OpenAI's documented errors, and what servers of the same interface say instead."""
+
+
+def kind_of(status: int, words: frozenset[str], said: str) -> FailureKind:
+    """What a vendor's error means. Pure."""
+    return next(rule.kind for rule in RULES if rule.fits(status, words, said))
+
+
 def failure(
     kind: FailureKind, at: str, detail: str = "", retry_after_s: float | None = None, *, do: str | None = None
 ) -> ProviderFailure:
@@ -63,6 +127,25 @@ def failure(
         at=at,
         do=do or meaning.do,
     )
+
+
+def told(
+    at: str, status: int, words: frozenset[str], said: str, key: str | None, retry_after_s: float | None
+) -> ProviderFailure:
+    """The error for a vendor's own words, in which the key may stand: vendors quote what they were sent."""
+    clean = without(key, said).encode(errors="replace").decode().replace("\x00", "")
+    shown = f", {' '.join(clean.split())[:_SAID_CHARS]}" if clean.strip() else ""
+    return failure(kind_of(status, words, said), at, f"HTTP {status}{shown}", retry_after_s)
+
+
+def without(key: str | None, text: str) -> str:
+    """The text with the key blotted out, in the forms in which it might be quoted."""
+    if not key:
+        return text
+    data = key.encode()
+    for form in (key, quote(key, safe=""), data.hex(), b64encode(data).decode().rstrip("=")):
+        text = text.replace(form, "***")
+    return text
 
 
 def unfinished(reply: ModelReply) -> ProviderFailure | None:

@@ -29,9 +29,11 @@ class Provider(Protocol):
         """The id that graphs write: `anthropic`."""
         ...
 
-    @property
-    def secret(self) -> str | None:
-        """Where its key is kept: `secret://env/NAME`, resolved by the caller just before the call; None: no key."""
+    def secret(self, endpoint: str | None) -> str | None:
+        """Where the key for requests to this endpoint (None: the vendor's own) is kept: `secret://env/NAME`.
+
+        The caller resolves it just before the call. None: no key is sent there.
+        """
         ...
 
     async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:

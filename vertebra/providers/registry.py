@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from vertebra.providers.anthropic import AnthropicProvider
+from vertebra.providers.openai import OpenAIProvider
 from vertebra.providers.protocol import Provider
 from vertebra.providers.scripted import ScriptedProvider
 from vertebra.schemas.canonical import Json
@@ -22,16 +23,26 @@ class Setup:
     """Of `scripted`: node to the parsed value of its reply file."""
     sales: Path | None = None
     """Of `scripted`: the file to which it appends each sale."""
-    endpoints: frozenset[str] = frozenset()
-    """Addresses besides the vendors' own to which the operator lets requests, and so keys, be sent."""
+    endpoints: Mapping[str, str | None] = field(default_factory=dict)
+    """Addresses to which the operator lets requests be sent, each with the name of the secret that goes there."""
 
 
 Factory = Callable[[Setup], Provider]
 
 FACTORIES: dict[str, Factory] = {
     "anthropic": lambda setup: AnthropicProvider(setup.endpoints),
+    "openai": lambda setup: OpenAIProvider(setup.endpoints),
     "scripted": lambda setup: ScriptedProvider(setup.replies, setup.sales),
 }
+ALIASES: Mapping[str, str] = {"chatgpt": "openai"}
+"""Other words for an id, which authors may write; what is compiled holds the id."""
+DEFAULT_MODELS: Mapping[str, str] = {"anthropic": "claude-haiku-4-5", "openai": "gpt-5-mini"}
+"""What the live demo asks, and the tests: the one place that names models, since vendors end their lives."""
+
+
+def known_words() -> dict[str, str]:
+    """Every word that a graph may write as its provider, with the id that it stands for."""
+    return {**{name: name for name in FACTORIES}, **ALIASES}
 
 
 class Providers:

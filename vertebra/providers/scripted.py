@@ -126,7 +126,6 @@ class ScriptedProvider:
     """Answers from parsed reply files, node by node."""
 
     name = NAME
-    secret: str | None = None
 
     def __init__(self, replies: Mapping[str, Json], sales: Path | None = None) -> None:
         """`replies`: node to the value of its file; `sales`: where each sold reply is appended as a line of JSON.
@@ -135,6 +134,10 @@ class ScriptedProvider:
         """
         self._entries = {node: parse_entries(node, value) for node, value in replies.items()}
         self._sales = sales
+
+    def secret(self, endpoint: str | None) -> str | None:
+        """It needs none."""
+        return None
 
     async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
         """Answer with the first entry that fits. Raises ProviderFailure as the entry says, or if none fits."""

@@ -21,6 +21,7 @@ FailureKind = Literal[
     "rate_limited",
     "overloaded",
     "bad_key",
+    "no_credit",
     "bad_request",
     "context_too_long",
     "content_filter",

@@ -23,6 +23,10 @@ RUNS, EFFECTS = "vertebra", "vertebra-effects"
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 GRAPH_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 NODE_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
+SECRET = re.compile(r"secret://(?:env/(?P<env>[A-Za-z_][A-Za-z0-9_]*)|file/(?P<file>[^\0\s]+))")
+"""The name of a secret, never its value."""
+ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?")
+"""The address of a model server: no user, no query, nothing that could hold a secret."""
 
 Derived = Literal["call", "reservation", "intent", "approval", "context"]
 

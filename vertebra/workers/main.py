@@ -88,7 +88,9 @@ async def made_world(settings: Settings) -> AsyncIterator[World]:
         cel = await stack.enter_async_context(CelChild())
         python = str(settings.sandbox_python) if settings.sandbox_python else None
         host = await stack.enter_async_context(ToolHost(python=python))
-        providers = make_providers(Setup(replies=read_replies(settings.project / "replies"), sales=settings.sales))
+        endpoints = {endpoint.url: endpoint.secret for endpoint in settings.endpoints}
+        setup = Setup(replies=read_replies(settings.project / "replies"), sales=settings.sales, endpoints=endpoints)
+        providers = make_providers(setup)
         stack.push_async_callback(providers.aclose)
         yield World(
             pool=pool,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from vertebra.compiler import Catalogue, Project, compile_graph, compile_text, p
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import VertebraError
 from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.money import Price, PriceTable
 
 GOOD = sorted((GRAPHS / "good").glob("*.yaml"))
 BROKEN = sorted((GRAPHS / "broken").glob("*.yaml"))
@@ -182,3 +184,23 @@ def test_json_is_read_too(catalogue: Catalogue) -> None:
     two = compile_graph(read_graph(as_json, "pipeline.json"), catalogue)
 
     assert one.digest == two.digest
+
+
+def test_an_alias_of_a_provider_is_the_provider(catalogue: Catalogue) -> None:
+    """`chatgpt` and `openai` give one graph: rights, price and pin hold the id; an endpoint loses its last slash."""
+    text = (
+        "graph: one\nversion: 1.0.0\n"
+        "spine: {expires_in: 1h, budget: {usd: 1.00}, models: [PROVIDER/gpt]}\n"
+        "agents:\n  a: {type: llm, model: MODEL, prompt: classify@1}\n"
+        "nodes:\n  n: {agent: a, input: {ticket: {value: hi}}}\n"
+    )
+    text = text.replace("MODEL", "{provider: PROVIDER, model: gpt, endpoint: 'http://h:1/v1/'}")
+    price = Price(provider="openai", model="gpt", input=1, output=1)
+    priced = replace(catalogue, prices=PriceTable(prices=(price,)))
+
+    alias, same = (compile_text(text.replace("PROVIDER", word), "one.yaml", priced) for word in ("chatgpt", "openai"))
+
+    assert alias.digest == same.digest
+    assert ("openai", "http://h:1/v1") == (alias.agents["a"].model.provider, alias.agents["a"].model.endpoint)
+    assert ("openai/gpt",) == alias.spine.models
+    assert alias.prices == priced.prices.digest

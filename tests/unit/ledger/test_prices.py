@@ -90,6 +90,15 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert 2 == len(refused.value.complaints)
 
 
+def test_a_list_says_nothing_of_other_addresses() -> None:
+    """What a vendor asks at its own address is no price elsewhere: there only the operator's counts, also if zero."""
+    own = prices.overlay([{"provider": "openai", "model": "gpt-5-mini", "input": 0, "output": 0}])
+
+    with pytest.raises(Unpriced, match="no price list tells what http"):
+        prices.price_of("openai", "gpt-5-mini", NONE, NOW, endpoint="http://127.0.0.1:1")
+    assert 0 == prices.price_of("openai", "gpt-5-mini", own, NOW, endpoint="http://127.0.0.1:1").input
+
+
 def test_an_empty_file_prices_nothing() -> None:
     """prices.yaml may be empty."""
     assert NONE == prices.overlay(None)
@@ -97,7 +106,8 @@ def test_an_empty_file_prices_nothing() -> None:
 
 def test_the_digest_of_a_table_does_not_depend_on_order() -> None:
     """A graph pins which prices there are, not how they were written down."""
-    one = prices.table_of([("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-5-mini")], NONE, NOW)
+    named = [("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-5-mini")]
+    one = PriceTable(prices=tuple(prices.price_of(provider, model, NONE, NOW) for provider, model in named))
     other = PriceTable(prices=one.prices[::-1])
 
     assert one.digest == other.digest

@@ -17,7 +17,9 @@ class Echo:
     """A vendor in one class: all that a new one needs."""
 
     name = "echo"
-    secret: str | None = None
+
+    def secret(self, endpoint: str | None) -> str | None:
+        return None
 
     async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
         return ModelReply(
@@ -46,7 +48,9 @@ async def test_a_new_vendor_is_one_class() -> None:
 def test_ids_are_names() -> None:
     """Each adapter is listed under the name that it gives itself, and says where its key is kept."""
     assert {name: factory(Setup()).name for name, factory in FACTORIES.items()} == {name: name for name in FACTORIES}
-    assert "secret://env/ANTHROPIC_API_KEY" == make_providers(Setup()).get("anthropic").secret
+    providers = make_providers(Setup())
+    assert "secret://env/ANTHROPIC_API_KEY" == providers.get("anthropic").secret(None)
+    assert "secret://env/OPENAI_API_KEY" == providers.get("openai").secret(None)
 
 
 def test_unknown_vendor_is_refused_with_the_nearest() -> None:
@@ -59,7 +63,7 @@ def test_no_vendor_is_imported_before_its_first_call() -> None:
     """Making all adapters imports no vendor's client, which would take a second of every start."""
     code = (
         "import sys; from vertebra.providers.registry import Setup, make_providers; make_providers(Setup());"
-        "sys.exit(any(name in sys.modules for name in ('anthropic', 'httpx2')))"
+        "sys.exit(any(name in sys.modules for name in ('anthropic', 'openai', 'httpx2')))"
     )
 
     assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode

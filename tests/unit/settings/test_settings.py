@@ -101,3 +101,35 @@ def test_a_project_is_found_by_walking_up(project: Path) -> None:
     assert project == find_project(inner)
     with pytest.raises(SettingsError, match="vertebra init"):
         find_project(Path("/"))
+
+
+def test_an_endpoint_has_its_own_key_or_none(project: Path) -> None:
+    """An address alone is asked without a key; the name of a secret after it says which key goes there."""
+    environ = {"VERTEBRA_ENDPOINTS": "http://127.0.0.1:8000/v1/, https://llm.example.com/v1  secret://env/EXAMPLE_KEY"}
+
+    settings = load(project, environ).settings
+
+    expected = [("http://127.0.0.1:8000/v1", None), ("https://llm.example.com/v1", "secret://env/EXAMPLE_KEY")]
+    assert expected == [(endpoint.url, endpoint.secret) for endpoint in settings.endpoints]
+    assert "https://llm.example.com/v1 secret://env/EXAMPLE_KEY" in str(shown(settings)["endpoints"])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        (f"https://llm.example.com/v1 {SECRET}", "the name of its key"),
+        (f"https://me:{SECRET}@llm.example.com/v1", "a plain address"),
+        (f"https://llm.example.com/v1?key={SECRET}", "a plain address"),
+        ("llm.example.com", "a plain address"),
+        ("http://llm.example.com/v1 secret://env/EXAMPLE_KEY", "in the clear"),
+        ("https://llm.example.com secret://vault/x", "the name of its key"),
+        ("https://a.example/v1, https://a.example/v1/ secret://env/B", "stands here twice"),
+    ],
+)
+def test_an_endpoint_that_would_leak_is_refused(project: Path, endpoint: str, said: str) -> None:
+    """A key in place of its name, in the address or on an open line is refused, and not quoted."""
+    with pytest.raises(SettingsError, match=said) as refused:
+        load(project, {"VERTEBRA_ENDPOINTS": endpoint})
+
+    assert "VERTEBRA_ENDPOINTS" in str(refused.value)
+    assert SECRET not in str(refused.value)
