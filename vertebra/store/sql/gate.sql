@@ -93,6 +93,10 @@ on conflict (kind, run, ref) do update set done_at = null, due_at = now();
 -- Nobody knows what became of this call.
 update calls set status = 'unknown', error = %(error)s where id = %(id)s and status in ('intended', 'open');
 
+-- name: release_call
+-- The attempt never left: nothing happened, and the next one is no repetition.
+update calls set status = 'released' where id = %(id)s and status = 'intended';
+
 -- name: fail_unsent
 -- A call that used up its attempts or its time without leaving again.
 update calls set status = 'failed', error = %(error)s, ended_at = now() where id = %(id)s and status in ('intended', 'open', 'released');

@@ -76,8 +76,10 @@ def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
 def after(call: GateCall, settled: Settled, world: World) -> Sequence[Query]:
     """The outcome, if it is the first; and the envelope of a node that is done."""
     performed = settled.performed
-    if settled.late or performed.status == "again":
+    if settled.late:
         return ()
+    if performed.status == "again":
+        return _release(call) if performed.books == "released" else ()
     if performed.status == "lost":
         return () if call.prepared.effect in REPEATABLE else (_mark_unknown(call),)
     error = performed.error
@@ -217,6 +219,13 @@ def journalled(row: Row) -> CallResult:
     """The result that a row of the journal holds."""
     plain = json.loads(bytes(row["result"]))
     return CallResult.model_validate(plain | {"answered_from_journal": True})
+
+
+def _release(call: GateCall) -> tuple[Query, ...]:
+    """An attempt that never left puts nothing in doubt, also where a repetition would."""
+    if call.prepared.effect in REPEATABLE:
+        return ()
+    return (Query("release_call", named("gate", "release_call"), {"id": call.id}),)
 
 
 def _lose_attempts(call: GateCall, seen: Seen) -> Query:
