@@ -38,6 +38,7 @@ class AdmitInput(Recorded):
     """Temporal's first execution id."""
     execution: str
     continued: bool
+    """With a snapshot. An execution that Temporal itself makes after another one begins anew, from the run's input."""
     snapshot: ArtifactRef | None = None
     """Where the continued run's state is, when it was too large for the argument."""
     refused: str | None = None

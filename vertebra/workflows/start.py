@@ -35,7 +35,7 @@ def read_start(args: Sequence[RawValue]) -> tuple[AdmitInput, Json]:
         return _start("", refused="a snapshot is only taken from an execution that this one continues"), None
     if snapshot is not None:
         text = json.dumps(value)
-    return _start(text, marked=marked, kept=place), snapshot
+    return _start(text, marked=marked, kept=place, continued=snapshot is not None), snapshot
 
 
 def _snapshot(value: object) -> Json:
@@ -47,7 +47,12 @@ def _snapshot(value: object) -> Json:
 
 
 def _start(
-    text: str, *, marked: bool = False, kept: ArtifactRef | None = None, refused: str | None = None
+    text: str,
+    *,
+    marked: bool = False,
+    kept: ArtifactRef | None = None,
+    continued: bool = False,
+    refused: str | None = None,
 ) -> AdmitInput:
     info = workflow.info()
     return AdmitInput(
@@ -56,7 +61,7 @@ def _start(
         marked=marked,
         chain=info.first_execution_run_id,
         execution=info.run_id,
-        continued=info.continued_run_id is not None,
+        continued=continued,
         snapshot=kept,
         refused=refused,
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowFailureError
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from tests.integration.runs.waits import ended, row_of, tasks, waiting
 from tests.stage import Stage
 from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.ids import RUNS
 
 pytestmark = pytest.mark.server
 
@@ -89,7 +92,7 @@ async def test_a_failure_that_counts_is_tried_three_times_then_blocks(stage: Sta
     assert 2 == len(await stage.sql("select 1 from attempts where run = %(id)s", id=handle.id))
 
     await stage.command(handle.id, "retry", "broken", 1)
-    for _ in range(200):
+    for _ in range(1200):
         if len(await stage.sql("select 1 from attempts where run = %(id)s", id=handle.id)) == 4:
             break
         await asyncio.sleep(0.05)
@@ -138,7 +141,7 @@ async def test_abort_ends_a_waiting_run(stage: Stage) -> None:
 
     await stage.command(handle.id, "abort")
     with pytest.raises(WorkflowFailureError) as failure:
-        await asyncio.wait_for(handle.result(), 20)
+        await asyncio.wait_for(handle.result(), 90)
 
     assert isinstance(failure.value.cause, ApplicationError)
     assert "Aborted" == failure.value.cause.type
@@ -149,14 +152,14 @@ async def test_cancel_from_temporals_own_tools_is_obeyed_and_recorded(stage: Sta
     """A call in flight is cancelled, its money is held as unknown, and the record names temporal."""
     graph = await published(stage, "cancels", "nodes:\n" + speaks("slow"))
     handle = await stage.start(graph, {"text": "x"})
-    for _ in range(200):
+    for _ in range(1200):
         if await stage.sql("select 1 from attempts where run = %(id)s", id=handle.id):
             break
         await asyncio.sleep(0.05)
 
     await handle.cancel()
     with pytest.raises(WorkflowFailureError) as failure:
-        await asyncio.wait_for(handle.result(), 30)
+        await asyncio.wait_for(handle.result(), 90)
 
     assert isinstance(failure.value.cause, CancelledError)
     run = await row_of(handle.id, stage)
@@ -211,7 +214,7 @@ async def test_a_run_that_was_signalled_often_continues_as_new(stage: Stage) -> 
 
     for _ in range(21):
         await asyncio.gather(*(handle.signal("anything", "at all") for _ in range(100)))
-    for _ in range(200):
+    for _ in range(600):
         if (await stage.client.get_workflow_handle(handle.id).describe()).run_id != first:
             break
         await asyncio.sleep(0.1)
@@ -235,3 +238,24 @@ async def test_a_fan_out_of_200_is_scheduled_in_portions(stage: Stage) -> None:
     await ended(await stage.start(graph, {"text": "x"}, run="fans-1"), stage)
 
     assert 200 == len(stage.bought("fans-1"))
+
+
+async def test_a_run_that_temporal_itself_tries_again_has_its_input(stage: Stage) -> None:
+    """A stranger's start may have time limits and retries of Temporal's own: the next execution begins from the row."""
+    body = "nodes:\n  ask:\n    type: human\n    show: {text: input.text}\n    assign: [support_lead]\n"
+    graph = await published(stage, "tried-again", body + speaks("one", write=True) + "edges:\n  - ask -> one\n")
+    handle = await stage.client.start_workflow(
+        graph.name, {"text": "x"}, id="tried-again-1", task_queue=RUNS, run_timeout=timedelta(seconds=8),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1)),
+    )  # fmt: skip
+    wait = await waiting(handle.id, stage, "approval")
+    newest = stage.client.get_workflow_handle(handle.id)
+    for _ in range(600):
+        if (await newest.describe()).run_id != handle.first_execution_run_id:
+            break
+        await asyncio.sleep(0.1)
+
+    await stage.decide(wait["ref"], "approve")
+    output, _ = await ended(newest, stage)
+
+    assert {"said": "one said"} == output
