@@ -119,7 +119,11 @@ class ToolHost:
             lived = asyncio.get_running_loop().time() - began
             deaths = deaths + 1 if lived < _READY_WITHIN_S else 0
             await asyncio.sleep(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)])
-            await self._start()
+            try:
+                await self._start()
+            except OSError as error:
+                # no process or no memory to be had now: the next round finds the dead one again, and waits longer
+                self._report = ProbeReport(reason=f"the tool host does not start: {error.strerror}")
 
     async def _start(self) -> None:
         assert self._folder is not None
