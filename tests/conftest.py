@@ -8,10 +8,12 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from temporalio.service import RPCError, RPCStatusCode, _BridgeServiceClient
 
 from tests.stores import PASSWORDS, Migrated
 from vertebra.schemas.errors import ServiceFailed, SettingsError
@@ -23,6 +25,8 @@ from vertebra.store.migrate import migrate
 from vertebra.store.pool import Pool, new_pool
 
 _KEPT = "VERTEBRA_TEMPORAL_CLI"
+_CUT = ((RPCStatusCode.CANCELLED, "operation was canceled"), (RPCStatusCode.UNKNOWN, "transport error"))
+_PAUSES_S = (0.1, 0.3, 1.0)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -42,6 +46,30 @@ def clean_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("VERTEBRA_") and name != _KEPT]:
             patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cut_connections() -> Iterator[None]:
+    """A connection that is closed under a call of the test's own client is renewed and the same request sent again.
+
+    The library repeats what it calls unavailable, and not this, or not long; the server takes a request id once. A
+    worker's calls are made below this, and a server that is gone is told as before.
+    """
+    once = _BridgeServiceClient._rpc_call
+
+    async def patient(self: _BridgeServiceClient, *given: Any, **named: Any) -> Any:
+        for pause_s in _PAUSES_S:
+            try:
+                return await once(self, *given, **named)
+            except RPCError as error:
+                if (error.status, error.message) not in _CUT:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await once(self, *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_BridgeServiceClient, "_rpc_call", patient)
         yield
 
 

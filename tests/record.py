@@ -118,7 +118,7 @@ async def record(version: str) -> None:
 async def write(path: Path, handle: Handle) -> None:
     """Wait for the end and keep the history, as Temporal's own tools write it."""
     with contextlib.suppress(WorkflowFailureError):  # some stories end so
-        await asyncio.wait_for(handle.result(), 60)
+        await asyncio.wait_for(handle.result(), 90)
     history = await handle.fetch_history()
     await asyncio.to_thread(path.write_text, json.dumps(history.to_json_dict(), indent=1) + "\n", encoding="utf-8")
 

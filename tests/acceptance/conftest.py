@@ -19,9 +19,9 @@ nodes:
     show: {text: input.text}
     form: {grade: {type: integer, required: true, validators: [{type: range, value: [1, 5]}]}}
     assign: [support_lead]
-    expires_in: 2s
+    expires_in: 8s
 """
-"""Asks a person, who has two seconds."""
+"""Asks a person, who has eight seconds."""
 
 
 @pytest.fixture(scope="session")

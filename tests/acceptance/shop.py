@@ -20,8 +20,8 @@ from vertebra.services.state import Services, find_services
 VERTEBRA = str(Path(sys.executable).parent / "vertebra")
 """The installed command."""
 GRAPH = "customer-support"
-_COMMAND_S = 90.0
-_STOP_S = 40.0
+_COMMAND_S = 180.0
+_STOP_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Shop:
 
     def waiting(self, run: str) -> str:
         """The approval that a run waits for, as soon as it does."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             found = self("approvals", "list", "--run", run, "--json").rows()
             if found:
@@ -156,7 +156,7 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
-def gone(folder: Path, patience_s: float = 20.0) -> bool:
+def gone(folder: Path, patience_s: float = 60.0) -> bool:
     """Whether nothing works in the folder any more, soon."""
     deadline = time.monotonic() + patience_s
     while processes_in(folder):

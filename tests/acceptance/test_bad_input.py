@@ -241,7 +241,7 @@ def test_ports_in_use_and_no_sandbox(clean_environment: None, tmp_path: Path) ->
 
 
 def _until(shop: Shop, run: str, state: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while state != (now := shop.show(run)["state"]):
         assert time.monotonic() < deadline, now
         time.sleep(0.2)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.shop import VERTEBRA, gone, processes_in
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(480)]
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def test_everything_holds(tmp_path: Path) -> None:
     (tmp_path / ".demo").mkdir()
     (tmp_path / ".demo/vertebra.toml").write_text('name = "of an earlier demo"\n')
     with performed(tmp_path) as demo:
-        said, _ = demo.communicate(timeout=240)
+        said, _ = demo.communicate(timeout=420)
 
     assert "FAILED" not in said, said
     assert 0 == demo.returncode, said
@@ -66,7 +66,7 @@ def test_nothing_is_left_of_an_interrupted_demo(tmp_path: Path, number: signal.S
                 break
         alive = processes_in(tmp_path)
         demo.send_signal(number)
-        demo.wait(40)
+        demo.wait(90)
 
     assert 4 <= len(alive)
     assert demo.returncode in (130, 128 + number, -number)

@@ -54,7 +54,7 @@ def test_started_by_ten_lines_of_python(shop: Shop) -> None:
     words = [sys.executable, "-c", PROGRAM, shop.services.temporal_address, run, json.dumps(REFUND)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
         decided = shop("approve", shop.waiting(run), "--as", "ada")
-        said, _ = program.communicate(timeout=30)
+        said, _ = program.communicate(timeout=90)
 
     assert 0 == decided.code == program.returncode
     assert "answered" == json.loads(said)["status"]
@@ -94,7 +94,7 @@ def _temporal(shop: Shop, verb: str, *words: str | dict[str, str]) -> str:
         [str(services.temporal_cli), "workflow", verb, *given, "--address", services.temporal_address],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert found.returncode == 0, found.stderr

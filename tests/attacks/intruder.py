@@ -76,8 +76,8 @@ class Intruder:
                 ],
                 activity_id=call.id,
                 task_queue=call.queue,
-                schedule_to_close_timeout=timedelta(seconds=8),
-                heartbeat_timeout=timedelta(seconds=8),
+                schedule_to_close_timeout=timedelta(seconds=15),
+                heartbeat_timeout=timedelta(seconds=15),
                 retry_policy=RetryPolicy(maximum_attempts=1),
             )
         except ActivityError as error:

@@ -16,7 +16,7 @@ from vertebra.schemas.canonical import digest, digest_of
 from vertebra.store.transaction import Query, once
 from vertebra.workers.keeper import administration
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 _GRAPH: LiteralString = (
     "insert into graphs (name, version, digest, bytes, engine, draft, published_by, key, nonce, statement, signature)"

@@ -20,7 +20,7 @@ from vertebra.schemas.call import CallInput
 from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.signed import instant
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 TICKETS = (TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
 MAIL: dict[str, Json] = {"to": "mallory@example.org", "subject": "x", "text": "y"}

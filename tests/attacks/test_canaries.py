@@ -15,7 +15,7 @@ from tests.attacks.test_spending import priced
 from tests.integration.runs.waits import ended, waiting
 from tests.stage import AUDIT_SECRET, SEAL_SECRET, TEMPLATE, Stage
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 
 def forms(secret: bytes) -> Iterator[bytes]:

@@ -17,14 +17,14 @@ from tests.stage import TEMPLATE, Stage
 from vertebra.policies.signature import SigningKey
 from vertebra.schemas.signed import instant
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 TICKETS = (TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
 
 
 async def counted(run: str, stage: Stage, operation: str, number: int) -> list[str]:
     """What is on record of this operation, once there is so much."""
-    for _ in range(300):
+    for _ in range(1200):
         entries = await told(run, operation, stage)
         if len(entries) >= number:
             break

@@ -17,7 +17,7 @@ from tests.integration.runs.waits import Handle, ended, row_of, waiting
 from tests.stage import Stage
 from vertebra.schemas.canonical import Json
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 FINE = '{"kind": "other", "urgency": "low", "summary": "fine"}'
 SORTER = "  sorter: {type: llm, model: {provider: scripted, model: small}, prompt: classify@1}\n"
@@ -140,7 +140,7 @@ async def test_no_usage_is_believed_to_be_free(stage: Stage, vendor: Vendor) -> 
     replies = {name: says(FINE, input_tokens=told[0], output_tokens=told[1]) for name, told in usages.items()}
     handles = await one_by_one(stage, vendor, "usage", replies, text_of("GRAPH", nodes_of("NODE"), agents=SORTER))
 
-    for _ in range(300):
+    for _ in range(1200):
         rows = await stage.sql(
             "select * from runs where id = any(%(ids)s) order by id", ids=[h.id for h in handles.values()]
         )

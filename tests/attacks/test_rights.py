@@ -13,7 +13,7 @@ from tests.attacks.vendor import Vendor, says
 from tests.integration.runs.waits import Handle, ended, waiting
 from tests.stage import Stage
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 ASK = "  ask: {type: human, show: {text: input.text}, assign: [support_lead]}\n"
 SEARCH = "  look: {type: tool, tool: search_docs, args: {query: input.text}}\n"

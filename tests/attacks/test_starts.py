@@ -19,7 +19,7 @@ from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.signed import Statement, instant
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 TEXT = json_text({"text": "x"})
 DEEP = 50_000

@@ -17,7 +17,7 @@ from tests.stage import Stage
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.ids import RUNS
 
-AT_ONCE_S = 20
+AT_ONCE_S = 60
 
 
 @dataclass(frozen=True)

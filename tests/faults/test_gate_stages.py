@@ -22,7 +22,7 @@ from vertebra.tools.contract import ToolContext, tool
 from vertebra.tools.registry import builtin_tools
 from vertebra.workers.plugin import plugin
 
-pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(480)]
 
 SENDS = """
 graph: sends
@@ -100,7 +100,7 @@ async def test_a_store_that_fails_once_anywhere_leaves_nothing_half_written(
             for run in runs:
                 await stage.start(graph, {"text": "x"}, run=run)
             operator = Operator(plant, runs)
-            rows = await operator.until_all_ended(60)
+            rows = await operator.until_all_ended(180)
 
     counts = await check_accounts(stage, runs)
     report(f"cut {moment} each of {len(runs)} trips {dict(Counter(cuts.made.values()))}: {counts}; {operator.did}")
@@ -143,7 +143,7 @@ async def test_a_worker_that_dies_at_any_stage_of_a_call_repeats_no_effect(
     async with plant.at_work(world, client):
         for run in losses.planned:
             await stage.start(graph, {"text": run}, run=run)
-        ended = await asyncio.gather(*(operator.until_all_ended(60) for operator in operators.values()))
+        ended = await asyncio.gather(*(operator.until_all_ended(180) for operator in operators.values()))
 
     counts = await check_accounts(stage, list(losses.planned))
     report(f"workers lost at {len(STAGES)} stages of 3 kinds of calls: {counts}")

@@ -17,11 +17,9 @@ from tests.faults.operator import Operator
 from tests.faults.plant import TICKETS, Plant
 from vertebra.schemas.errors import ServiceFailed, StoreError
 
-pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(480)]
 
 OUTAGE_S = 8.0
-REREAD_S = 60.0
-"""When a waiting run looks by itself; a decision must reach it sooner."""
 SPEAKS = """
 graph: flying
 version: 1.0.0
@@ -56,7 +54,7 @@ async def test_runs_wait_for_a_postgres_that_is_gone(busy: Plant, report: Callab
         await asyncio.sleep(OUTAGE_S)
     back = time.monotonic()
     runs = [waiting, flying.id, starting.id]
-    rows = await Operator(busy, runs).until_all_ended(90)
+    rows = await Operator(busy, runs).until_all_ended(180)
 
     counts = await check_accounts(busy.stage, runs)
     timers = [await _timers(busy, run) for run in runs]
@@ -71,7 +69,7 @@ async def test_runs_wait_for_a_postgres_that_is_gone(busy: Plant, report: Callab
 async def test_a_decision_signed_while_temporal_is_gone_reaches_its_run(
     busy: Plant, report: Callable[[str], None]
 ) -> None:
-    """The row is enough: the outbox wakes the run once Temporal is back, before it looks by itself."""
+    """The row is enough: nobody but the outbox wakes the run, once Temporal is back, and it hears the decision."""
     run = await _waiting(busy)
     operator = Operator(busy, [run])
 
@@ -79,13 +77,12 @@ async def test_a_decision_signed_while_temporal_is_gone_reaches_its_run(
         await operator.act()
         await asyncio.sleep(OUTAGE_S)
     back = time.monotonic()
-    [row] = await operator.until_all_ended(90)
-    took_s = time.monotonic() - back
+    [row] = await operator.until_all_ended(180)
 
-    report(f"decided while Temporal was gone, ended {took_s:.0f} s after it was back")
+    report(f"decided while Temporal was gone, ended {time.monotonic() - back:.0f} s after it was back")
     assert "completed" == row["state"]
     assert {"approval": 1} == operator.did
-    assert REREAD_S / 2 > took_s
+    assert await _was_signalled(busy, run)
     assert 1 == (await check_accounts(busy.stage, [run])).mails
 
 
@@ -100,7 +97,7 @@ async def test_a_full_disk_stops_the_calls_until_it_is_freed(busy: Plant, report
             await asyncio.sleep(OUTAGE_S)
             bought = len(busy.stage.bought()) - before
         runs = [handle.id for handle in handles]
-        rows = await Operator(busy, runs).until_all_ended(120)
+        rows = await Operator(busy, runs).until_all_ended(180)
         counts = await check_accounts(busy.stage, runs)
 
     report(f"disk full for {OUTAGE_S:g} s: {bought} sales meanwhile; afterwards {counts}")
@@ -111,7 +108,7 @@ async def test_a_full_disk_stops_the_calls_until_it_is_freed(busy: Plant, report
 async def _waiting(plant: Plant) -> str:
     """A run that waits for an approval."""
     handle = await plant.stage.start(plant.stage.support, TICKETS[3])
-    for _ in range(600):
+    for _ in range(1200):
         if await plant.sql("select 1 from waits where run = %(run)s and kind = 'approval'", run=handle.id):
             return handle.id
         await asyncio.sleep(0.05)
@@ -119,7 +116,7 @@ async def _waiting(plant: Plant) -> str:
 
 
 async def _until_held(plant: Plant, run: str) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         if await plant.sql("select 1 from attempts where run = %(run)s and state = 'held'", run=run):
             return
         await asyncio.sleep(0.05)
@@ -131,6 +128,11 @@ async def _timers(plant: Plant, run: str) -> int:
     history = await plant.stage.client.get_workflow_handle(run).fetch_history()
     assert not [event for event in history.events if event.HasField("workflow_task_failed_event_attributes")]
     return sum(event.HasField("timer_started_event_attributes") for event in history.events)
+
+
+async def _was_signalled(plant: Plant, run: str) -> bool:
+    history = await plant.stage.client.get_workflow_handle(run).fetch_history()
+    return any(event.HasField("workflow_execution_signaled_event_attributes") for event in history.events)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from vertebra.schemas.ids import RUNS
 from vertebra.store.pool import connect
 from vertebra.store.transaction import Row
 
-pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(480)]
 
 Handle = WorkflowHandle[object, object]
 
@@ -53,7 +53,7 @@ async def slow(plant: Plant) -> AsyncIterator[Plant]:
 async def clean(slow: Plant) -> Clean:
     """Every ticket once from start to end."""
     handles = [await slow.stage.start(slow.stage.support, ticket) for ticket in TICKETS]
-    rows = await Operator(slow, [handle.id for handle in handles]).until_all_ended(60)
+    rows = await Operator(slow, [handle.id for handle in handles]).until_all_ended(180)
     by_id = {row["id"]: row for row in rows}
     assert {"completed"} == {row["state"] for row in rows}
     counted = {row["run"]: row["count"] for row in await slow.sql("select run, count(*) from attempts group by run")}
@@ -78,7 +78,7 @@ async def test_a_run_that_was_terminated_anywhere_is_resumed_and_buys_nothing_tw
     before = len([sale for sale in slow.stage.bought() if sale["run"] in operator.runs])
     for handle in (handle for handle, was_hit in zip(handles, hit, strict=True) if was_hit):
         await _resume(slow, handle.id)
-    rows = {row["id"]: row for row in await operator.until_all_ended(90)}
+    rows = {row["id"]: row for row in await operator.until_all_ended(180)}
 
     counts = await check_accounts(slow.stage, operator.runs)
     report(
@@ -98,7 +98,7 @@ async def test_a_reset_by_other_hands_goes_on_without_buying_again(slow: Plant) 
     before = len(slow.stage.bought(handle.id))
 
     await _reset(slow.stage.client, handle.id)
-    [row] = await Operator(slow, [handle.id]).until_all_ended(60)
+    [row] = await Operator(slow, [handle.id]).until_all_ended(180)
 
     assert ("completed", 0) == (row["state"], row["epoch"])
     assert before == len(slow.stage.bought(handle.id))
@@ -109,12 +109,12 @@ async def test_a_reset_by_other_hands_goes_on_without_buying_again(slow: Plant) 
 async def test_a_reset_of_an_ended_run_is_refused_by_name_of_the_command(slow: Plant, point: int) -> None:
     """Only `vertebra resume` opens an ended run: from its start or a later task nothing leaves, and why is told."""
     handle = await slow.stage.start(slow.stage.support, TICKETS[0])
-    await Operator(slow, [handle.id]).until_all_ended(60)
+    await Operator(slow, [handle.id]).until_all_ended(180)
     before = len(slow.stage.bought(handle.id))
 
     again = await _reset(slow.stage.client, handle.id, point)
     with pytest.raises(WorkflowFailureError) as failure:
-        await asyncio.wait_for(again.result(), 30)
+        await asyncio.wait_for(again.result(), 90)
 
     assert f"vertebra resume {handle.id}" in str(failure.value.cause)
     assert before == len(slow.stage.bought(handle.id))
@@ -131,7 +131,7 @@ async def test_an_aborted_run_goes_on_past_the_abort_it_died_of(slow: Plant) -> 
     before = len(slow.stage.bought(handle.id))
 
     await _resume(slow, handle.id)
-    [row] = await Operator(slow, [handle.id]).until_all_ended(60)
+    [row] = await Operator(slow, [handle.id]).until_all_ended(180)
 
     assert ("completed", 1) == (row["state"], row["epoch"])
     assert before == len(slow.stage.bought(handle.id))
@@ -142,7 +142,7 @@ async def test_a_run_that_timed_out_is_resumed(slow: Plant) -> None:
     """A stranger's start with a deadline of seconds ends as timed out; resumed, it goes on to its end."""
     handle = await slow.stage.client.start_workflow(
         "customer-support", TICKETS[3], id=f"late-{secrets.token_hex(4)}", task_queue=RUNS,
-        execution_timeout=timedelta(seconds=4),
+        execution_timeout=timedelta(seconds=10),
     )  # fmt: skip
     await _until_waiting(slow, handle.id, "approval")
     before = len(slow.stage.bought(handle.id))
@@ -150,7 +150,7 @@ async def test_a_run_that_timed_out_is_resumed(slow: Plant) -> None:
     assert "timed_out" == row["state"]
 
     await _resume(slow, handle.id)
-    [row] = await Operator(slow, [handle.id]).until_all_ended(60)
+    [row] = await Operator(slow, [handle.id]).until_all_ended(180)
 
     assert ("completed", 1) == (row["state"], row["epoch"])
     assert before == len(slow.stage.bought(handle.id))
@@ -159,7 +159,7 @@ async def test_a_run_that_timed_out_is_resumed(slow: Plant) -> None:
 async def test_a_completed_run_is_not_resumed(slow: Plant) -> None:
     """The command is refused before it is written."""
     handle = await slow.stage.start(slow.stage.support, TICKETS[4])
-    await Operator(slow, [handle.id]).until_all_ended(60)
+    await Operator(slow, [handle.id]).until_all_ended(180)
 
     with pytest.raises(PolicyError, match="completed"):
         await _command(slow, handle.id, "resume")
@@ -173,7 +173,7 @@ async def _answer(operator: Operator) -> None:
 
 async def _terminate(plant: Plant, handle: Handle, attempts: int) -> bool:
     """Terminate the run once it has made so many attempts; False if it was faster, or has just told its end."""
-    for _ in range(600):
+    for _ in range(1200):
         rows = await plant.sql("select 1 from attempts where run = %(run)s", run=handle.id)
         if len(rows) >= attempts:
             break
@@ -191,7 +191,7 @@ async def _delete(client: Client, run: str) -> None:
     """Delete the history and wait until it is gone."""
     execution = WorkflowExecution(workflow_id=run)
     request = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
-    await client.workflow_service.delete_workflow_execution(request)
+    await client.workflow_service.delete_workflow_execution(request, retry=True)
     for _ in range(600):
         try:
             await client.get_workflow_handle(run).describe()
@@ -216,7 +216,8 @@ async def _reset(client: Client, run: str, point: int = 0) -> Handle:
             reason="by other hands",
             workflow_task_finish_event_id=tasks[point].event_id,
             request_id=secrets.token_hex(8),
-        )
+        ),
+        retry=True,
     )
     return client.get_workflow_handle(run, run_id=made.run_id)
 
@@ -225,7 +226,7 @@ async def _resume(plant: Plant, run: str) -> None:
     """Sign a resume, and wait until it is being carried out."""
     [before] = await plant.sql("select epoch from runs where id = %(run)s", run=run)
     await _command(plant, run, "resume")
-    for _ in range(400):
+    for _ in range(1200):
         [row] = await plant.sql("select epoch from runs where id = %(run)s", run=run)
         if row["epoch"] > before["epoch"]:
             return
@@ -251,7 +252,7 @@ async def _steps(plant: Plant, run: str) -> list[str]:
 
 
 async def _until_waiting(plant: Plant, run: str, kind: str) -> Row:
-    for _ in range(600):
+    for _ in range(1200):
         rows = await plant.sql("select * from waits where run = %(run)s and kind = %(kind)s", run=run, kind=kind)
         if rows:
             return rows[0]
@@ -260,7 +261,7 @@ async def _until_waiting(plant: Plant, run: str, kind: str) -> Row:
 
 
 async def _until_ended(plant: Plant, run: str) -> Row:
-    for _ in range(600):
+    for _ in range(1200):
         [row] = await plant.sql("select * from runs where id = %(run)s", run=run)
         if row["ended_at"] is not None:
             return row

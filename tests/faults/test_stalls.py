@@ -14,7 +14,7 @@ from tests.faults.plant import Plant
 from vertebra.schemas.canonical import Json
 from vertebra.store.transaction import Row
 
-pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(480)]
 
 STALLS = """
 graph: stalls
@@ -50,7 +50,7 @@ async def test_the_first_outcome_is_the_calls_and_the_late_one_is_paid_and_told(
             await _until_attempts(plant, handle.id, ["unknown", "held"])
             if early:
                 plant.supervisor.kill("stalling", signal.SIGCONT)
-            [run] = await Operator(plant, [handle.id]).until_all_ended(120)
+            [run] = await Operator(plant, [handle.id]).until_all_ended(180)
             if not early:
                 plant.supervisor.kill("stalling", signal.SIGCONT)
             attempts = await _until_attempts(plant, handle.id, ["settled", "settled"])

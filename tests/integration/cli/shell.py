@@ -86,7 +86,7 @@ class Shell:
 
     async def ends(self, handle: Handle) -> Row:
         """The row of a run that ends by itself."""
-        for _ in range(400):
+        for _ in range(1200):
             row = await row_of(handle.id, self.stage)
             if row["ended_at"] is not None:
                 return row

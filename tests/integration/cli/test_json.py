@@ -10,7 +10,7 @@ from tests.integration.cli.shell import Shell
 from tests.integration.runs.waits import waiting
 from vertebra.schemas.canonical import Json
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.server]
 
 RUN = """run graph version graph_digest state principal started_by correlation_id epoch started_at ended_at
     cost_microusd held_microusd limit_microusd tokens held_tokens limit_tokens error output path calls waits

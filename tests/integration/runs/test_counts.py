@@ -30,7 +30,7 @@ RUNS = 5
 async def done(stage: Stage, graph: CompiledGraph) -> WorkflowHandle[object, object]:
     """A run that has ended."""
     handle = await stage.start(graph, {"text": "x"})
-    await asyncio.wait_for(handle.result(), 30)
+    await asyncio.wait_for(handle.result(), 90)
     return handle
 
 

@@ -42,7 +42,7 @@ async def test_an_old_signature_makes_no_version_current_again(stage: Stage) -> 
     replayed = stage.statement("publish", "ada", id="rolled@1.0.0", digest=old.digest, at=then)
     await once(stage.api, [Query("replay", AGAIN, stage.signed(replayed, "ada"))])
     with pytest.raises(WorkflowFailureError) as failure:
-        await asyncio.wait_for((await stage.start_raw("rolled", "rolled-2", {"text": "x"})).result(), 20)
+        await asyncio.wait_for((await stage.start_raw("rolled", "rolled-2", {"text": "x"})).result(), 90)
     assert "made current without a new signature" in str(failure.value.cause)
 
     signed = stage.statement("publish", "ada", id="rolled@1.0.0", digest=old.digest)

@@ -37,7 +37,7 @@ async def published(stage: Stage, name: str) -> CompiledGraph:
 
 async def blocked(run: str, stage: Stage, round: int) -> Row:
     """The wait of the visit's block of this round."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             row = await waiting(run, stage, "blocked")
             if row["round"] == round:
@@ -96,7 +96,7 @@ async def test_a_second_block_shows_its_own_error_and_time(stage: Stage) -> None
     handle = await stage.start(await published(stage, "shown"), {"text": "x"})
     first = await blocked(handle.id, stage, 1)
     await stage.command(handle.id, "override", "broken", 1, arguments={"text": 5})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (second := await waiting(handle.id, stage, "blocked"))["error"] == first["error"]:  # noqa: ASYNC110  # rows ring no bell
             await asyncio.sleep(0.05)
 

@@ -14,7 +14,7 @@ Handle = WorkflowHandle[object, object]
 
 async def ended(handle: Handle, stage: Stage) -> tuple[dict[str, object], Row]:
     """The output and the row of a run, once it has ended."""
-    result = await asyncio.wait_for(handle.result(), 30)
+    result = await asyncio.wait_for(handle.result(), 90)
     assert isinstance(result, dict)
     return result, await row_of(handle.id, stage)
 
@@ -26,7 +26,7 @@ async def row_of(run: str, stage: Stage) -> Row:
 
 async def waiting(run: str, stage: Stage, kind: str) -> Row:
     """The open wait of this kind, once there is one."""
-    for _ in range(400):
+    for _ in range(1200):
         rows = await stage.sql("select * from waits where run = %(run)s and kind = %(kind)s", run=run, kind=kind)
         if rows:
             return rows[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from vertebra.services.options import ServiceOptions
@@ -16,7 +17,8 @@ _STUBBORN = "trap '' INT TERM; echo deaf; while :; do sleep 0.2; done"
 
 async def main() -> None:
     """Print the services as one line of JSON, then wait."""
-    async with Supervisor(Path(sys.argv[1]), ServiceOptions.from_environ(os.environ)) as supervisor:
+    options = replace(ServiceOptions.from_environ(os.environ), usual_ports=False)
+    async with Supervisor(Path(sys.argv[1]), options) as supervisor:
         if "stubborn" in sys.argv:
             env = {"PATH": "/usr/bin:/bin"}
             await supervisor.add(ChildSpec("stubborn", ("/bin/sh", "-c", _STUBBORN), env, stop_timeout_s=1))

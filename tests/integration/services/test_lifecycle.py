@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.server, pytest.mark.fault]
 
 _PROGRAM = Path(__file__).with_name("run_supervisor.py")
 _ROOT = Path(__file__).parents[3]
+_OPTIONS = replace(ServiceOptions.from_environ(os.environ), usual_ports=False)
 
 
 class Outside:
@@ -42,7 +44,7 @@ class Outside:
     def end(self, number: signal.Signals) -> None:
         """Signal it and wait for its end."""
         self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(90)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -50,7 +52,7 @@ class Outside:
 @pytest.fixture(scope="module")
 async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
     """A supervisor whose services no other test uses: they are killed here."""
-    async with Supervisor(tmp_path_factory.mktemp("own"), ServiceOptions.from_environ(os.environ)) as running:
+    async with Supervisor(tmp_path_factory.mktemp("own"), _OPTIONS) as running:
         yield running
 
 
@@ -61,7 +63,7 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     running.end(signal.SIGKILL)
 
 
-async def _until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+async def _until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while not holds():  # noqa: ASYNC110 (the kernel has no event for it)
             await asyncio.sleep(0.02)
@@ -88,7 +90,7 @@ async def test_a_killed_postgres_comes_back_with_its_data(own: Supervisor) -> No
     before = own.services
 
     own.kill("postgres")
-    await own.wait_ready("postgres", 20)
+    await own.wait_ready("postgres", 60)
 
     assert [7] == await _read(own.services.postgres_dsn)
     assert before.postgres_dsn == own.services.postgres_dsn
@@ -102,7 +104,7 @@ async def test_a_killed_temporal_comes_back_with_its_runs(own: Supervisor) -> No
     await client.start_workflow("nobody-serves-it", id="kept", task_queue="none")
 
     own.kill("temporal")
-    await own.wait_ready("temporal", 20)
+    await own.wait_ready("temporal", 60)
 
     again = await Client.connect(own.services.temporal_address)
     assert "nobody-serves-it" == (await again.get_workflow_handle("kept").describe()).workflow_type
@@ -113,7 +115,7 @@ async def test_what_is_added_is_kept_running(own: Supervisor) -> None:
     """A worker process is started again like the servers, and its pid stands in the file."""
     await own.add(ChildSpec("worker", ("/bin/sleep", "100"), {}))
     old = own.kill("worker")
-    await own.wait_ready("worker", 5)
+    await own.wait_ready("worker", 30)
 
     found = state.find_services(own.state)
 
@@ -149,7 +151,7 @@ async def test_the_next_start_after_a_kill_has_the_data(outside: Outside) -> Non
     await _write(outside.services.postgres_dsn)
     outside.end(signal.SIGKILL)
 
-    async with Supervisor(outside.services.folder.parent, ServiceOptions.from_environ(os.environ)) as again:
+    async with Supervisor(outside.services.folder.parent, _OPTIONS) as again:
         assert [7] == await _read(again.services.postgres_dsn)
         assert [] == _alive(outside.services)
 

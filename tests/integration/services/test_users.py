@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ async def test_root_in_a_private_home(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
 
-    async with Supervisor(home, ServiceOptions.from_environ(os.environ)) as running:
+    options = replace(ServiceOptions.from_environ(os.environ), usual_ports=False)
+    async with Supervisor(home, options) as running:
         inside, outside, count = _user_map(running.services.pids["postgres"])
 
     assert inside != outside == 0
@@ -98,7 +100,7 @@ def test_an_ordinary_user(ground: Path, interpreter: str, libraries: str, binary
         text=True,
         cwd=ground,
         env=env,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

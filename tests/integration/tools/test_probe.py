@@ -77,7 +77,7 @@ def test_an_ordinary_user_gets_the_sandbox_too() -> None:
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

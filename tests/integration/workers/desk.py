@@ -136,7 +136,7 @@ async def outbox(stage: Stage, run: str, kind: str) -> list[Row]:
     )
 
 
-async def until(check: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
+async def until(check: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110  # rows and servers ring no bell
@@ -166,7 +166,7 @@ async def delete(stage: Stage, run: str) -> None:
     """Delete the history, and wait until Temporal has; it may be out of reach for a moment meanwhile."""
     execution = WorkflowExecution(workflow_id=run)
     request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
-    await stage.client.workflow_service.delete_workflow_execution(request)
+    await stage.client.workflow_service.delete_workflow_execution(request, retry=True)
 
     async def gone() -> bool:
         try:

@@ -161,7 +161,7 @@ async def test_an_aborted_run_does_not_die_of_the_same_abort_again(stage: Stage,
     handle = await parked(stage, graph)
     await stage.command(handle.id, "abort")
     with pytest.raises(WorkflowFailureError):
-        await asyncio.wait_for(handle.result(), 15)
+        await asyncio.wait_for(handle.result(), 90)
     assert "aborted" == (await row_of(handle.id, stage))["state"]
 
     await resume(stage, handle.id)
@@ -347,7 +347,7 @@ async def test_money_given_to_an_aborted_run_is_there_before_its_first_call(stag
     await stage.publish(graph)
     handle = await stage.start(graph, {"text": "x"})
     with pytest.raises(WorkflowFailureError):
-        await asyncio.wait_for(handle.result(), 20)
+        await asyncio.wait_for(handle.result(), 90)
     assert "aborted" == (await row_of(handle.id, stage))["state"]
 
     await stage.command(handle.id, "top_up", arguments={"tokens": 100_000}, wake=False)

@@ -166,7 +166,7 @@ async def test_a_run_that_other_hands_have_reset_is_alive(stage: Stage) -> None:
         workflow_task_finish_event_id=4,
         request_id="by-hand",
     )
-    made = await stage.client.workflow_service.reset_workflow_execution(reset)
+    made = await stage.client.workflow_service.reset_workflow_execution(reset, retry=True)
 
     row = await looked(stage, run)
 

@@ -10,7 +10,7 @@ from tests.stage import Stage
 from vertebra.schemas.canonical import Json
 from vertebra.workers.keeper import executions, unseen
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.server]
 
 HEAD = """
 graph: NAME

@@ -231,7 +231,7 @@ async def test_the_child_dies_with_its_parent() -> None:
     parent.kill()
     await parent.wait()
 
-    for _ in range(100):
+    for _ in range(1200):
         if _is_gone(child_pid):
             return
         await asyncio.sleep(0.05)

@@ -60,13 +60,13 @@ REFUSED = [
 @pytest.mark.parametrize(("text", "complaint"), REFUSED)
 def test_bad_yaml_is_one_clear_complaint(text: str | bytes, complaint: str) -> None:
     """Bombs, surprises and mistakes end at once, with file, line and column where there are any."""
-    start = time.monotonic()
+    start = time.process_time()
 
     with pytest.raises(BadFile) as caught:
         read_yaml(text, "f.yaml")
 
     assert complaint in str(caught.value)
-    assert 2 > time.monotonic() - start
+    assert 2 > time.process_time() - start
 
 
 SCALARS: list[tuple[str, Json]] = [

@@ -96,12 +96,12 @@ def test_a_good_value_comes_back_with_defaults() -> None:
 
 def test_a_catastrophic_pattern_takes_linear_time() -> None:
     """The expression on which backtracking engines hang answers at once."""
-    start = time.monotonic()
+    start = time.process_time()
 
     _, problems = inspect_fields(FIELDS, {"ticket": "x", "code": "a" * 100_000 + "!"})
 
     assert ["code: must match ^(a+)+$"] == [str(problem) for problem in problems]
-    assert 1 > time.monotonic() - start
+    assert 1 > time.process_time() - start
 
 
 def test_fields_survive_their_text() -> None:

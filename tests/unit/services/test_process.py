@@ -43,7 +43,7 @@ def _is_alive(pid: int) -> bool:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 (the kernel has no event for it)
             await asyncio.sleep(0.01)
 
@@ -54,7 +54,7 @@ async def test_a_killed_child_starts_again(log: LogFile) -> None:
     await child.start()
 
     old = child.kill()
-    await child.wait_ready(5)
+    await child.wait_ready(30)
 
     assert child.pid not in (None, old)
     assert 1 == child.restarts
@@ -62,7 +62,7 @@ async def test_a_killed_child_starts_again(log: LogFile) -> None:
 
 
 async def test_a_child_that_keeps_dying_is_tried_less_and_less(log: LogFile, tmp_path: Path) -> None:
-    """The delay doubles: two more tries in half a second, not hundreds."""
+    """The delay doubles: it is tried again, and at most twice in half a second."""
     child = Child(
         _spec(f"echo x >> {tmp_path}/tries; [ -e {tmp_path}/broken ] && exit 3; exec sleep 100"), log, Watch()
     )
@@ -72,7 +72,8 @@ async def test_a_child_that_keeps_dying_is_tried_less_and_less(log: LogFile, tmp
     child.kill()
     await asyncio.sleep(0.5)
 
-    assert len((tmp_path / "tries").read_text().split()) in (2, 3)
+    assert 3 >= len((tmp_path / "tries").read_text().split())
+    await _until(lambda: len((tmp_path / "tries").read_text().split()) > 2)
     assert "exit code 3" in (tmp_path / "child.log").read_text()
     await child.stop()
 
@@ -161,7 +162,7 @@ async def test_a_probe_that_raises_does_not_end_the_watch(log: LogFile, tmp_path
     await child.start()
 
     child.kill()
-    await child.wait_ready(5)
+    await child.wait_ready(30)
 
     assert 3 == calls
     await child.stop()

@@ -73,12 +73,12 @@ def test_an_answer_over_one_megabyte_is_refused() -> None:
 
 def test_a_hostile_pattern_takes_no_time() -> None:
     """The pattern that hangs a backtracking engine is answered at once."""
-    begun = time.monotonic()
+    begun = time.process_time()
 
     with pytest.raises(BadArguments):
         check_arguments(spec({"pattern": "^(a+)+$"}), "a" * 50_000 + "b")
 
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ async def test_a_failing_duty_is_logged_and_stops_no_other() -> None:
     passes: list[str] = []
     with capture_logs() as logs:
         await run_for(
-            0.3,
+            0.8,
             duty("store", [StoreError("Postgres is away")], passes),
             duty("bug", [RuntimeError("a bug")], passes),
             duty("fine", [], passes),
