@@ -51,7 +51,7 @@ async def test_the_standard_level_works_here() -> None:
     report = (await probe()).report
 
     assert (report.level, report.reason) == ("standard", None)
-    assert 0 < report.start_ms < 5000
+    assert report.start_ms > 0
 
 
 async def test_a_machine_without_the_programs_gives_a_reason(tmp_path: Path) -> None:

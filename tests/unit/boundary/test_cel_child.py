@@ -144,7 +144,7 @@ async def test_many_runaways_end_in_the_time_for_all(child: CelChild) -> None:
 
     found = await child.evaluate(requests, within_s=0.8)
 
-    assert 5 > asyncio.get_running_loop().time() - began
+    assert 30 > asyncio.get_running_loop().time() - began
     assert CelAnswer(value=7) == found[0]
     assert "it takes longer than 0.45 s" == found[1].error
     assert "it was given up: the conditions together took over 0.8 s" == found[-1].error
