@@ -13,7 +13,7 @@ ifneq ($(shell .venv/bin/python -c '' 2>/dev/null && cat .venv/ready 2>/dev/null
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-unit check lint format types layers bench dev lock clean help
+.PHONY: demo test test-unit test-faults check lint format types layers bench dev lock clean help
 
 demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1, a real one, is refused in this version
 	@$(IN)vertebra demo $(if $(LIVE),--live)
@@ -23,6 +23,9 @@ test: .venv/ready  ## run every test; what this machine lacks is reported as "no
 
 test-unit: .venv/ready  ## run the tests that need no server
 	@$(IN)python -m pytest tests/unit
+
+test-faults: .venv/ready  ## kill, cut, stop, fill and soak for up to 12 minutes; SEED=N repeats the moments of an earlier run
+	@$(IN)python -m pytest tests/faults -m endurance -s $(if $(SEED),--seed $(SEED))
 
 check: .venv/ready  ## lint, format, types and import contracts
 	@$(MAKE) --no-print-directory --keep-going $(PARALLEL) types layers lint format
@@ -55,7 +58,7 @@ clean:  ## remove .venv/, the demo, .dev/ and every cache in this folder
 	@find vertebra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 .venv/ready: requirements.lock requirements-bootstrap.lock pyproject.toml
 	@.ci/bootstrap

@@ -29,6 +29,12 @@ _CUT = ((RPCStatusCode.CANCELLED, "operation was canceled"), (RPCStatusCode.UNKN
 _PAUSES_S = (0.1, 0.3, 1.0)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the tests of faults can be told."""
+    parser.addoption("--seed", type=int, help="repeat the random moments of an earlier run of the fault tests")
+    parser.addoption("--kills", type=int, default=20, help="how often each service is killed (20)")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have the Temporal server at hand before the first test: to build it takes longer than a test may."""
     if session.config.option.collectonly or not any(item.get_closest_marker("server") for item in session.items):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 
@@ -34,6 +35,20 @@ def report(record_property: Callable[[str, object], None]) -> Callable[[str], No
         record_property("counts", text)
 
     return tell
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """What chance starts from: `--seed N`, else new each time. Tests report it, so that a failure can be repeated."""
+    given: int | None = request.config.getoption("--seed")
+    return secrets.randbits(32) if given is None else given
+
+
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often each service is killed."""
+    given: int = request.config.getoption("--kills")
+    return given
 
 
 @pytest.fixture(scope="session")

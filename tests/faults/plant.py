@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import LiteralString, TypeVar
 
@@ -34,6 +34,7 @@ from vertebra.workers.keeper import Keeper, Times
 REPOSITORY = Path(__file__).parent.parent.parent
 OUTAGE_S = 60.0
 """How long a test waits for a server that it has killed."""
+SOON_S = 0.3
 TIMES = Times(unseen_s=0.5, untouched_s=3.0, orphans_s=1.0)
 """A keeper in a hurry."""
 TICKETS: list[dict[str, Json]] = [
@@ -84,6 +85,12 @@ class Plant:
             yield name
         finally:
             await self.supervisor.remove(name)
+
+    def hurry(self) -> None:
+        """Have whatever is killed start again soon, however often it is: else it starts ever later."""
+        for name in self.supervisor.names:
+            child = self.supervisor.child(name)
+            child.spec = replace(child.spec, longest_delay_s=SOON_S)
 
     @asynccontextmanager
     async def at_work(self, world: World | None = None, client: Client | None = None) -> AsyncIterator[None]:

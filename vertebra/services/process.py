@@ -14,7 +14,6 @@ from vertebra.schemas.errors import ServiceFailed
 from vertebra.services.logfile import LogFile
 
 _FIRST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 5.0
 _CALM_S = 30.0
 _PROBE_EVERY_S = 0.05
 _READ_BYTES = 65_536
@@ -37,6 +36,8 @@ class ChildSpec:
     ready_timeout_s: float = 60.0
     stop_timeout_s: float = 15.0
     """After SIGINT; then SIGKILL."""
+    longest_delay_s: float = 5.0
+    """Before one more start of what dies again and again."""
 
 
 class Watch:
@@ -116,8 +117,8 @@ class Child:
                 delay = _FIRST_DELAY_S
             self._log.note(f"{self.spec.name} ended ({ending(code)}); it starts again in {delay:g} s")
             while not await self._again(delay):
-                delay = min(delay * 2, _LONGEST_DELAY_S)
-            delay = min(delay * 2, _LONGEST_DELAY_S)
+                delay = min(delay * 2, self.spec.longest_delay_s)
+            delay = min(delay * 2, self.spec.longest_delay_s)
 
     async def _again(self, delay_s: float) -> bool:
         """Whether it is ready again after one more try."""

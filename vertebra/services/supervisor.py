@@ -63,6 +63,11 @@ class Supervisor:
             raise ServiceFailed("the supervisor has not been started")
         return self._services
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The children, in the order of their start."""
+        return tuple(self._children)
+
     def child(self, name: str) -> Child:
         """The child of this name: `postgres`, `temporal`, or one that was added."""
         try:
