@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from vertebra.audit.verify import Stored
 from vertebra.schemas.audit import Entry
+from vertebra.schemas.errors import TamperedRow
 from vertebra.schemas.ids import Tenant
 from vertebra.store.pool import Connection
 from vertebra.store.queries import named
@@ -31,5 +34,10 @@ async def trace(connection: Connection, tenant: Tenant, correlation_id: str) -> 
 
 
 def traced(row: Stored) -> Traced:
-    """An entry read back from its stored body. Raises ValueError if the body is none."""
-    return Traced(row.stream, row.seq, Entry.model_validate_json(row.body))
+    """An entry read back from its stored body. Raises TamperedRow if the body is none."""
+    try:
+        return Traced(row.stream, row.seq, Entry.model_validate_json(row.body))
+    except ValidationError:
+        raise TamperedRow(
+            f"entry {row.seq} of stream {row.stream!r} is no entry", do="see: vertebra audit verify"
+        ) from None

@@ -1,4 +1,4 @@
-"""`vertebra audit`: trace what happened, verify that nothing was changed, export it for others."""
+"""`vertebra audit`: ask and trace what happened, verify that nothing was changed, export it for others."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vertebra.audit.read import verify_run, verify_tenant
 from vertebra.audit.remembered import load_heads, save_heads
 from vertebra.audit.trace import trace as traced
 from vertebra.audit.verify import Report
+from vertebra.cli import asking
 from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.endings import FAILED
 from vertebra.cli.options import AsJson
@@ -27,7 +28,9 @@ from vertebra.schemas.errors import BadInput, Conflict, NotFound, SettingsError
 from vertebra.schemas.ids import DEFAULT_TENANT, RunId
 from vertebra.settings import STATE_FOLDER, Role
 
-app = typer.Typer(no_args_is_help=True, help="Trace, verify and export the audit.")
+app = typer.Typer(no_args_is_help=True, help="Query, add up, trace, verify and export the audit.")
+app.command(epilog="Example: vertebra audit query --operation llm_call --failure --last 1h")(asking.query)
+app.command(epilog="Example: vertebra audit aggregate llm_cost --by agent_id --last 30d")(asking.aggregate)
 _HEADS = "audit-heads.jsonl"
 _READER: Role = "vertebra_reader"
 

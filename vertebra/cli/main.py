@@ -50,7 +50,7 @@ WORDS = {
     "budgets": Word("budgets:app", "Show and raise what a run may spend."),
     "contexts": Word("contexts:app", "List, renew and revoke the rights of a run."),
     "people": Word("people:app", "List, add and revoke people."),
-    "audit": Word("audit:app", "Trace, verify and export the audit."),
+    "audit": Word("audit:app", "Query, add up, trace, verify and export the audit."),
     "worker": Word("worker:app", "Run one gate worker."),
     "migrate": Word("migrate:app", "Bring the database and Temporal to this release."),
 }

@@ -21,6 +21,16 @@ StreamName = NewType("StreamName", str)
 Phase = Literal["intent", "outcome", "event"]
 """Two entries per effect; everything else is an event."""
 Detail: TypeAlias = str | int | bool | None
+OPERATIONS = (
+    *("llm_call", "tool_execution"),
+    *("run_start", "run_end", "run_refused", "resumed", "node_ended", "edge_taken", "context_granted"),
+    *("approval_asked", "approval_reminder", "approval_escalated", "approval_decided", "approval_expired"),
+    *("command_retry", "command_skip", "command_override", "command_abort", "command_cancel", "command_resume"),
+    *("command_renew", "command_top_up", "command_refused", "decision_refused"),
+    *("graph_published", "publication_refused", "right_revoked", "revocation_refused"),
+    *("person_enrolled", "person_revoked", "person_refused", "administration_refused"),
+)
+"""Every operation that an entry of this release may tell of."""
 RESERVED = frozenset({"prev_hash", "seq", "stream"})
 """What only the sealing writes, so that a reader finds each in one place of the body."""
 

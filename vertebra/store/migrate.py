@@ -29,16 +29,17 @@ _LOCK = 0x76657274  # "vert"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def migrate(dsn: str, passwords: Mapping[Role, str] | None = None) -> None:
+def migrate(dsn: str, passwords: Mapping[Role, str] | None = None, revision: str = REVISION) -> None:
     """Create what is missing, as one transaction under an advisory lock: all of it happens, or nothing.
 
     `dsn` is of a superuser, or of `vertebra_owner` where the roles exist already. A role with a password may log in.
+    `revision` is an older one only where a test fills a database of an earlier release.
     Blocking; call it at start, in a thread where a loop runs. Raises SettingsError, StoreError.
     """
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
             _make_roles(connection, passwords or {})
-        _upgrade(dsn)
+        _upgrade(dsn, revision)
     except (psycopg.Error, DBAPIError) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error).strip()
         raise StoreError(f"the database could not be migrated: {reason}", do="see: vertebra doctor") from error
@@ -80,14 +81,14 @@ def _set_password(connection: psycopg.Connection, role: Role, password: str) -> 
     connection.execute(sql.SQL("alter role {} login password {}").format(sql.Identifier(role), sql.Literal(hashed)))
 
 
-def _upgrade(dsn: str) -> None:
+def _upgrade(dsn: str, revision: str) -> None:
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
     with engine.connect() as connection, connection.begin():
         connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         _become_owner(connection)
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        command.upgrade(config, REVISION)
+        command.upgrade(config, revision)
 
 
 def _become_owner(connection: Connection) -> None:

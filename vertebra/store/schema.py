@@ -7,7 +7,7 @@ from psycopg.rows import TupleRow
 
 from vertebra.schemas.errors import SettingsError
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest revision under `migrations/versions`; a test compares the two."""
 
 

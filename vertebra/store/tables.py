@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -397,6 +398,9 @@ outbox = _table(
 
 streams = _table("streams", _text("name", key=True), _big("seq", default=0), _bytes("hash"), fillfactor=70)
 
+_TIME = text("(facts ->> 'time')")
+"""Its text sorts as the time does, in any collation: one form, always in UTC."""
+
 audit = _table(
     "audit",
     _text("stream", key=True),
@@ -406,4 +410,25 @@ audit = _table(
     _bytes("hash"),
     _bytes("mac"),
     _text("key_id"),
+    # computed from the body, so that nobody can edit the one without the other
+    Column("facts", JSONB, Computed("vertebra_facts(body)", persisted=True), nullable=True),
+    Index("audit_newest", "tenant", _TIME, "stream", "seq"),
+    Index("audit_operation", "tenant", text("(facts ->> 'operation')"), _TIME),
+    Index(
+        "audit_agent",
+        *("tenant", text("(facts ->> 'agent')"), _TIME),
+        postgresql_where=text("facts ->> 'agent' is not null"),
+    ),
+)
+
+exports = _table(
+    "exports",
+    _text("sink", key=True),
+    Column("run", Text, ForeignKey("runs.id"), primary_key=True),
+    _big("seq", default=0),
+    _when("due_at", now=True),
+    _int("tries", default=0),
+    _when("done_at", null=True),
+    _one_of("sink", ("spans",)),
+    Index("exports_due", "sink", "due_at", postgresql_where=text("done_at is null")),
 )

@@ -11,11 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from tests.stores import PASSWORDS, Migrated
+from tests.stores import PASSWORDS, Migrated, append, entry, new_run
+from vertebra.audit import Audit
 from vertebra.schemas.errors import SettingsError, StoreError
 from vertebra.store import schema, tables
 from vertebra.store.migrate import OWNER, ROLES, migrate
-from vertebra.store.pool import Connection, connect
+from vertebra.store.pool import Connection, connect, new_pool
 
 pytestmark = pytest.mark.server
 
@@ -50,6 +51,21 @@ async def test_the_frozen_revision_is_the_metadata(database: str) -> None:
         return [item for item in found if "alembic_version" not in str(item)]
 
     assert [] == await asyncio.to_thread(differences)
+
+
+async def test_a_filled_database_of_the_first_schema_is_brought_on(database: str, connection: Connection) -> None:
+    """Entries that were written before can be asked for, runs that were started before are told to collectors."""
+    await asyncio.to_thread(migrate, database, PASSWORDS, "0001")
+    async with new_pool(Migrated(database).dsn("vertebra_gate"), max_size=1) as pool:
+        run = await new_run(pool)
+        await append(pool, run, [entry("old \0", run=run)])
+
+    await asyncio.to_thread(migrate, database, PASSWORDS)
+
+    page = await Audit(connection).query(run=run)
+    exports = await (await connection.execute("select run, seq from exports")).fetchall()
+    assert [("draft", 1)] == [(one.entry.node, one.seq) for one in page.entries]
+    assert [(run, 0)] == exports
 
 
 async def test_an_older_release_refuses_a_newer_schema(database: str, connection: Connection) -> None:
