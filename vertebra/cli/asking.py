@@ -53,7 +53,7 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """The entries that fit all that is asked, newest first, page by page."""
-    desk = open_desk(as_json=_one_form(as_json, as_csv))
+    desk = open_desk(as_json=one_form(as_json, as_csv))
     page = desk.ask(
         lambda connection: Audit(connection).query(
             operation_type=operation, success=success, agent_id=agent, node=node, run=run, correlation_id=correlation,
@@ -77,7 +77,7 @@ def aggregate(
     as_json: AsJson = False,
 ) -> None:
     """One exact number for each group, the largest first."""
-    desk = open_desk(as_json=_one_form(as_json, as_csv))
+    desk = open_desk(as_json=one_form(as_json, as_csv))
     times = time_range(last, from_, to)
     sums = desk.ask(
         lambda connection: Audit(connection).aggregate(metric=metric, group_by=by, time_range=times), _READER
@@ -116,7 +116,8 @@ def _cell(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def _one_form(as_json: bool, as_csv: bool) -> bool:
+def one_form(as_json: bool, as_csv: bool) -> bool:
+    """Whether the answer is JSON. Raises BadInput where it should be two things."""
     if as_json and as_csv:
         raise BadInput("one answer has one form", at="--csv", do="leave out --json or --csv")
     return as_json

@@ -118,3 +118,22 @@ where (%(run)s::text is null or r.id = %(run)s)
     and (r.spent_microusd, r.spent_tokens, r.held_microusd, r.held_tokens)
         is distinct from (s.spent_microusd, s.spent_tokens, s.held_microusd, s.held_tokens)
 order by r.id;
+
+-- name: costs
+-- What attempts cost and hold, as finely as reports group them. A day is that of the attempt's start, in UTC.
+select r.graph, r.graph_digest, x.agent, c.kind, to_char(a.started_at at time zone 'UTC', 'YYYY-MM-DD') as day,
+    count(*) as attempts,
+    coalesce(sum(a.settled_microusd), 0) as settled_microusd, coalesce(sum(a.settled_tokens), 0) as settled_tokens,
+    coalesce(sum(a.reserved_microusd) filter (where a.state = 'held'), 0) as held_microusd,
+    coalesce(sum(a.reserved_tokens) filter (where a.state = 'held'), 0) as held_tokens,
+    coalesce(sum(a.reserved_microusd) filter (where a.state = 'unknown'), 0) as unknown_microusd,
+    coalesce(sum(a.reserved_tokens) filter (where a.state = 'unknown'), 0) as unknown_tokens
+from attempts a join calls c on c.id = a.call join runs r on r.id = a.run left join contexts x on x.id = c.context
+where r.tenant = %(tenant)s
+    and (%(since)s::timestamptz is null or a.started_at >= %(since)s)
+    and (%(until)s::timestamptz is null or a.started_at < %(until)s)
+group by 1, 2, 3, 4, 5;
+
+-- name: graphs_of
+-- The published bytes under these digests.
+select digest, bytes from graphs where digest = any(%(digests)s);
