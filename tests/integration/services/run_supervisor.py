@@ -29,4 +29,11 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    code = 0
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        code = 130
+    # as the console script ends: threads of Temporal's client may abort or hold up the interpreter's clean-up
+    sys.stdout.flush()
+    os._exit(code)
