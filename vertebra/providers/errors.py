@@ -40,7 +40,7 @@ MEANINGS: dict[FailureKind, Meaning] = {
     "server": Meaning(True, True, "failed on its side", "wait, or look at the vendor's status page"),
     "malformed": Meaning(True, True, "sent a reply that cannot be read", "report it to the vendor if it persists"),
     "rate_limited": Meaning(True, False, "asks for fewer requests", "wait, or raise the account's rate limit"),
-    "overloaded": Meaning(True, False, "is overloaded", "wait, or name a fallback model"),
+    "overloaded": Meaning(True, False, "is overloaded", "wait, or choose another model"),
     "bad_key": Meaning(False, False, "refused the key", "check the secret that holds this provider's key"),
     "no_credit": Meaning(False, False, "has no credit left for this account", "add credit at the vendor, then retry"),
     "bad_request": Meaning(False, False, "refused the request", "correct the agent's model settings, tools or schema"),
