@@ -26,7 +26,8 @@ from vertebra.schemas.graph import (
 )
 
 _EDGE = re.compile(
-    r"^(?P<source>[\w, ]+?) *(?P<arrow>->|=>) *(?P<to>[\w, ]+?)(?: when (?P<when>.+)| (?P<other>else))?$"
+    r"^(?P<source>[\w, ]+?) *(?P<arrow>->|=>) *(?P<to>[\w, ]+?)"
+    r"(?: when (?P<when>.+)| (?P<other>else)| need (?P<need>\d+))?$"
 )
 _PATH = re.compile(r"[a-z_]\w*(?:\.\w+)+")
 _DIGEST = Digest("sha256:" + "0" * 64)
@@ -93,10 +94,12 @@ def graph(
 ) -> CompiledGraph:
     """A compiled graph from lines: `a -> b`, a fork `a -> b, c`, a join `b, c -> d`, `a -> b when x.y`, `a -> c else`.
 
+    `b, c -> d need 1` is a join of the first branch.
+
     `=>` instead of `->` takes every true edge of its node. The first node is the start.
     """
     by_id = {node.id: node for node in nodes}
-    routes, sources = _routes(by_id, edges)
+    routes, sources, needs = _routes(by_id, edges)
     model = Model(provider="scripted", model="small")
     agents = {
         "writer": Agent(type="llm", model=model, prompt="p@1", prompt_digest=_DIGEST),
@@ -115,7 +118,7 @@ def graph(
         nodes=by_id,
         start=next(iter(by_id)),
         routes=routes,
-        joins={name: _join(by_id, routes, name, found) for name, found in sources.items()},
+        joins={name: _join(by_id, routes, name, found, needs.get(name)) for name, found in sources.items()},
         **more,
     )
 
@@ -125,19 +128,24 @@ def _node(name: str, kind: str, given: Mapping[str, str | Value] | None, **more:
     return Node(id=name, type=kind, values=values(given), write=written, **more)
 
 
-def _routes(nodes: Mapping[str, Node], edges: Iterable[str]) -> tuple[dict[str, Route], dict[str, tuple[str, ...]]]:
+def _routes(
+    nodes: Mapping[str, Node], edges: Iterable[str]
+) -> tuple[dict[str, Route], dict[str, tuple[str, ...]], dict[str, int]]:
     found: dict[str, list[tuple[str, Edge]]] = {name: [] for name in nodes}
     joins: dict[str, tuple[str, ...]] = {}
+    needs: dict[str, int] = {}
     for line in edges:
         match = _EDGE.match(line)
         assert match is not None, line
         sources, targets = _names(match["source"]), _names(match["to"])
         if len(sources) > 1:
             joins[targets[0]] = sources
+        if match["need"]:
+            needs[targets[0]] = int(match["need"])
         when = condition(match["when"]) if match["when"] else None
         for source in sources:
             found[source].append((match["arrow"], Edge(to=targets, when=when, otherwise=bool(match["other"]))))
-    return {name: _route(lines) for name, lines in found.items()}, joins
+    return {name: _route(lines) for name, lines in found.items()}, joins, needs
 
 
 def _route(lines: list[tuple[str, Edge]]) -> Route:
@@ -183,9 +191,11 @@ def _without(nodes: Mapping[str, Node], routes: Mapping[str, Route], start: str,
     return _reach(nodes, routes, start, (gone,)) - {gone}
 
 
-def _join(nodes: Mapping[str, Node], routes: Mapping[str, Route], name: str, sources: tuple[str, ...]) -> Join:
+def _join(
+    nodes: Mapping[str, Node], routes: Mapping[str, Route], name: str, sources: tuple[str, ...], need: int | None
+) -> Join:
     shared = [set(_dominators(nodes, routes, source)) for source in sources]
     common = set.intersection(*shared)
     fork = max(common, key=lambda node: len(_dominators(nodes, routes, node)))
     upstream = [node for node in nodes if node != name and name in _reach(nodes, routes, node, (fork, name))]
-    return Join(sources=sources, fork=fork, upstream=tuple(upstream))
+    return Join(sources=sources, need=need or "all", fork=fork, upstream=tuple(upstream))

@@ -19,6 +19,7 @@ from vertebra.policies.signature import CLOCK_SKEW, check_times
 from vertebra.schemas.audit import Entry
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.context import Grant
+from vertebra.schemas.envelope import Envelope
 from vertebra.schemas.errors import (
     AuditRefused,
     BadInput,
@@ -32,7 +33,7 @@ from vertebra.schemas.errors import (
 from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.ids import DEFAULT_TENANT, GRAPH_NAME, RUN_ID, derive
-from vertebra.schemas.run import Admission, AdmitInput, MarkedStart
+from vertebra.schemas.run import Admission, AdmitInput, MarkedStart, Past
 from vertebra.schemas.signed import instant, moment
 from vertebra.schemas.strict_json import read_json
 from vertebra.store.people import people_of, signed_of, signers_query
@@ -122,10 +123,11 @@ async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
         await once(world.pool, [Query("take_chain", named("steps", "take_chain"), params)])
     graph = await world.graph(row["graph_digest"])
     execution = {"run": run, "execution_id": given.execution}
-    [contexts, _] = await once(
+    [contexts, settled, _] = await once(
         world.pool,
         [
             Query("run_contexts", named("steps", "run_contexts"), {"run": run}),
+            Query("settled_joins", named("steps", "settled_joins"), {"run": run}),
             Query("touch_execution", named("steps", "touch_execution"), execution),
         ],
     )
@@ -141,6 +143,16 @@ async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
         epoch=row["epoch"],
         contexts={context["agent"]: context["id"] for context in contexts},
         snapshot=snapshot,
+        past=() if given.continued else tuple(_past(row) for row in settled),
+    )
+
+
+def _past(row: Row) -> Past:
+    """What a join decided, from its plan envelope."""
+    found = Envelope.model_validate_json(bytes(row["body"])).inline
+    assert isinstance(found, dict)
+    return Past.model_validate(
+        {"node": row["node"], "visit": row["visit"], "won": found["won"], "lost": found["cancelled"]}
     )
 
 

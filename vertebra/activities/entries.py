@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from vertebra.activities.envelopes import envelope_query, known_query, unwritten
+from vertebra.activities.envelopes import envelope_query, known_query, unwritten, withdrawals
 from vertebra.activities.world import World
 from vertebra.audit.append import admin_head, admin_head_query, append_query
 from vertebra.ledger.books import books_of
@@ -64,7 +64,8 @@ async def notes(
     [known] = await opened.trip([known_query(books["id"], graph, noted)])
     fresh = unwritten(books["id"], graph, noted, known)
     told = [note_entry(note, books["id"], books["correlation_id"], graph.name, world.now()) for note, _ in fresh]
-    return [envelope_query(books["tenant"], envelope) for _, envelope in fresh], told
+    envelopes = [envelope_query(books["tenant"], envelope) for _, envelope in fresh]
+    return [*envelopes, *withdrawals(books["id"], noted)], told
 
 
 def note_entry(note: Note, run: str, correlation_id: str, graph: str, now: datetime) -> Entry:
@@ -81,8 +82,17 @@ def note_entry(note: Note, run: str, correlation_id: str, graph: str, now: datet
         correlation_id=correlation_id,
         outcome=note.status,
         success=note.status in ("succeeded", "overridden"),
-        detail={"next": ", ".join(note.next), "branch": note.branch},
+        detail={"next": ", ".join(note.next), "branch": note.branch, **_joined(note)},
     )
+
+
+def _joined(note: Note) -> dict[str, Detail]:
+    """Of a join that did not wait for all: whose branches it took, and what it cancelled."""
+    found = note.result if note.kind == "plan" else None
+    if not isinstance(found, dict) or "join" not in found:
+        return {}
+    texts = {name: found[name] for name in ("from", "cancelled")}
+    return {name: ", ".join(map(str, places)) for name, places in texts.items() if isinstance(places, list)}
 
 
 async def tell_admin(world: World, tenant: str, entries: Sequence[Entry]) -> None:

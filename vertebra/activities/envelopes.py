@@ -33,6 +33,17 @@ def known_query(run: str, graph: CompiledGraph, notes: Sequence[Note]) -> Query:
     return Query("known_envelopes", named("gate", "known_envelopes"), {"run": run, "digests": digests})
 
 
+def withdrawals(run: str, notes: Sequence[Note]) -> list[Query]:
+    """Nobody is to decide for nodes that were cancelled; harmless to repeat."""
+    places = dict.fromkeys(
+        (note.node, note.visit) for note in notes if (note.kind, note.status) == ("task", "cancelled")
+    )
+    return [
+        Query("withdraw_visit", named("gate", "withdraw_visit"), {"run": run, "node": node, "visit": visit})
+        for node, visit in places
+    ]
+
+
 def unwritten(
     run: str, graph: CompiledGraph, notes: Sequence[Note], known: Sequence[Row]
 ) -> list[tuple[Note, Envelope]]:

@@ -1,4 +1,4 @@
-"""Reads the lines of `edges`: `a -> b, c`, `b, c -> d: {join: all}`, `a -> b: {when: ...}`."""
+"""Reads the lines of `edges`: `a -> b, c`, `b, c -> d: {join: all | any | 2}`, `a -> b: {when: ...}`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from vertebra.schemas.places import Complain, Path
 
 _OPTIONS = ("else", "join", "parallel", "when")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_FORMS = "write 'a -> b', 'a -> b, c', 'b, c -> d: {join: all}', 'a -> b: {when: \"...\"}', 'a -> b: {else: true}'"
+_FORMS = (
+    "write 'a -> b', 'a -> b, c', 'b, c -> d: {join: all | any | 2}', 'a -> b: {when: \"...\"}', 'a -> b: {else: true}'"
+)
 
 
 def read_edges(raw: Json, path: Path, complain: Complain) -> tuple[EdgeLine, ...]:
@@ -47,7 +49,11 @@ def _arrow(text: str, options: dict[str, Json], path: Path, index: int, complain
         return None
     when, join = options.get("when"), options.get("join")
     if not isinstance(when, str | None) or not isinstance(join, str | int | None) or isinstance(join, bool):
-        complain(path, f"the options of edge {text!r} have the wrong type", "when takes a text, join takes all")
+        complain(
+            path,
+            f"the options of edge {text!r} have the wrong type",
+            "when takes a text, join takes all, any or a number",
+        )
         return None
     return EdgeLine(
         sources=ends[0],

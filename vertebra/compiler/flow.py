@@ -153,7 +153,8 @@ class Flow:
         again = frozenset((fork,)) if fork is not None else NONE
         stop = again | {node}
         leads = again | {other for other in self.nodes if other != node and self._leads(other, node, stop)}
-        return Join(sources=tuple(sorted(sources)), fork=fork, upstream=tuple(sorted(leads)))
+        need = self.wiring.needs[node]
+        return Join(sources=tuple(sorted(sources)), need=need, fork=fork, upstream=tuple(sorted(leads)))
 
     def _leads(self, other: str, node: str, stop: frozenset[str]) -> bool:
         return any(node in self.next(step) for step in self.reach(other, stop))
@@ -161,11 +162,20 @@ class Flow:
     @cached_property
     def parallel(self) -> frozenset[tuple[str, str]]:
         """Pairs of nodes (in file order, also a node with itself) that may run at the same time."""
+        return self._side_by_side(racing=False)
+
+    @cached_property
+    def racing(self) -> frozenset[tuple[str, str]]:
+        """Those of them whose writes may meet: of branches that end in `join: any`, one brings its writes."""
+        return self._side_by_side(racing=True)
+
+    def _side_by_side(self, *, racing: bool) -> frozenset[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
         order = {node: index for index, node in enumerate(self.nodes)}
         for fork in self.nodes:
             if self.is_fork(fork):
-                areas = {area for pair in self._pairs(fork) for area in self._areas(fork, *pair)}
+                pairs = [pair for pair in self._pairs(fork) if not (racing and self._one_wins(fork, *pair))]
+                areas = {area for pair in pairs for area in self._areas(fork, *pair)}
                 for left, right in areas:
                     found |= {(a, b) if order[a] <= order[b] else (b, a) for a in left for b in right}
         return frozenset(found)
@@ -188,6 +198,17 @@ class Flow:
                 later = frozenset[str]().union(*(self.reach(node) for node in escaped))
                 areas.append((later, self.reach(join)))
         return areas
+
+    def _one_wins(self, fork: str, left: str, right: str) -> bool:
+        """Whether only one of two branches comes through: they meet in `join: any`, and no way leads past it."""
+        meets = frozenset(join for join in self.wiring.joins if self._meet(fork, join, left, right))
+        here = self.reach(left, meets) | self.reach(right, meets)
+        return bool(meets) and all(
+            self.wiring.needs[join] == 1
+            and self.joins[join].fork == fork
+            and here <= frozenset(self.joins[join].upstream)
+            for join in meets
+        )
 
     def _meet(self, fork: str, join: str, left: str, right: str) -> bool:
         sources = set(self.wiring.joins[join])

@@ -16,7 +16,7 @@ Facts = frozenset[str]
 
 
 class Presence:
-    """A forward analysis: of alternatives what all have, of branches that meet what any surely brings."""
+    """A forward analysis: of alternatives what all have, of branches that meet what the taken ones surely bring."""
 
     def __init__(self, flow: Flow, gives: Mapping[str, Facts]) -> None:
         """`gives` names the channels that each node's success surely writes."""
@@ -68,6 +68,12 @@ class Presence:
         base = self.after(join.fork)
         brought = [(edge, self._edge(node, join.fork, edge)) for edge in ways.edges]
         leading = [(edge, facts) for edge, facts in brought if facts is not None]
+        if join.need != "all":
+            need = (
+                1 if ways.take == "every" else join.need
+            )  # of a group nobody knows how many come, so any may be first
+            sure = [self._brings(node, join.fork, edge, need) for edge, _ in leading]
+            return base.union(*([frozenset.intersection(*sure)] if sure else []))
         always = [facts for edge, facts in leading if ways.take == "every" and edge.when is None and not edge.otherwise]
         if always:
             return base.union(*always)
@@ -78,6 +84,19 @@ class Presence:
         branches = [self._branch(node, fork, target) for target in edge.to if target != END]
         brought = [facts for facts in branches if facts is not None]
         return frozenset[str]().union(*brought) if brought else None
+
+    def _brings(self, node: str, fork: str, edge: Way, need: int) -> Facts:
+        """What so many of an edge's branches surely bring, whichever are first: too few lack it to be all of those."""
+        targets = [target for target in edge.to if target != END]
+        branches = [facts for target in targets if (facts := self._branch(node, fork, target)) is not None]
+        if any(self._arrives_often(node, fork, target) for target in targets):
+            need = 1
+        found = frozenset[str]().union(*branches)
+        return frozenset(fact for fact in found if sum(fact not in facts for facts in branches) < need)
+
+    def _arrives_often(self, node: str, fork: str, target: str) -> bool:
+        """Whether one branch may come to the join as several, by a fork of its own."""
+        return any(self._flow.is_fork(step) for step in self._flow.reach(target, frozenset((node, fork))))
 
     def _branch(self, node: str, fork: str, target: str) -> Facts | None:
         join = self._flow.joins[node]

@@ -15,6 +15,7 @@ from vertebra.schemas.graph import END
 from vertebra.schemas.places import Complain, Path
 
 Take = Literal["all", "first", "every"]
+Need = Literal["all"] | int
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Wiring:
 
     ways: Mapping[str, Ways]
     joins: Mapping[str, tuple[str, ...]]
+    needs: Mapping[str, Need]
+    """How many branches each join waits for."""
     join_paths: Mapping[str, Path]
     is_whole: bool
     """Whether every line could be used; else what seems to be unreachable may not be."""
@@ -54,6 +57,7 @@ def wire(graph: AgentGraph, complain: Complain) -> Wiring:
     """The wiring of a graph; what makes no sense is complained about and left out."""
     lines = [line for line in graph.edges if _is_sound(line, graph.nodes, complain)]
     joins: dict[str, tuple[str, ...]] = {}
+    needs: dict[str, Need] = {}
     paths: dict[str, Path] = {}
     for line in lines:
         if line.join is None:
@@ -62,9 +66,15 @@ def wire(graph: AgentGraph, complain: Complain) -> Wiring:
             complain(_path(line), f"node {line.targets[0]!r} is joined twice", "write all its sources on one line")
         else:
             joins[line.targets[0]] = _in_order(line.sources, graph.nodes)
+            needs[line.targets[0]] = _need(line.join)
             paths[line.targets[0]] = _path(line)
     ways = {node: _ways(node, [line for line in lines if node in line.sources], complain) for node in graph.nodes}
-    return Wiring(ways, joins, paths, is_whole=len(lines) == len(graph.edges))
+    return Wiring(ways, joins, needs, paths, is_whole=len(lines) == len(graph.edges))
+
+
+def _need(join: str) -> Need:
+    """How many branches a join waits for; its line is sound."""
+    return "all" if join == "all" else 1 if join == "any" else int(join)
 
 
 def _in_order(names: tuple[str, ...], nodes: Mapping[str, AuthoredNode]) -> tuple[str, ...]:
@@ -107,8 +117,10 @@ def _join_faults(line: EdgeLine) -> list[tuple[str, str | None]]:
             return []
         return [("an edge from several nodes does not say how they join", "add {join: all}, or write a line for each")]
     found: list[tuple[str, str | None]] = []
-    if line.join != "all":
-        found.append((f"'join: {line.join}' is not in this version", "use {join: all}"))
+    if line.join not in ("all", "any") and not _is_count(line.join, len(line.sources)):
+        found.append(
+            (f"'join: {line.join}' is none", f"a join takes all, any, or a number from 1 to {len(line.sources)}")
+        )
     if len(line.sources) < 2:
         found.append(("a join needs at least two sources", "name them all on this line: 'b, c -> d: {join: all}'"))
     if line.targets == (END,):
@@ -120,6 +132,10 @@ def _join_faults(line: EdgeLine) -> list[tuple[str, str | None]]:
         do = "put the condition on an edge before the source, or after the join"
         found.append(("a join line has conditions", do))
     return found
+
+
+def _is_count(text: str, most: int) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= most and text == str(int(text))
 
 
 def _ways(node: str, lines: list[EdgeLine], complain: Complain) -> Ways:

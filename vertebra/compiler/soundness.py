@@ -64,7 +64,7 @@ def check_parallel_writes(graph: AgentGraph, flow: Flow, complain: Complain) -> 
             continue
         writers = [name for name, node in graph.nodes.items() if channel in node.write]
         for pair in combinations_with_replacement(writers, 2):
-            if pair in flow.parallel:
+            if pair in flow.racing:
                 complain(("nodes", pair[1], "write", channel), _race(channel, *pair), _RACE_ADVICE)
 
 

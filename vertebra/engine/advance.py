@@ -24,11 +24,10 @@ from vertebra.engine.events import (
     Woken,
 )
 from vertebra.engine.failures import block
-from vertebra.engine.joins import fire_ready
+from vertebra.engine.joins import fire_ready, release
 from vertebra.engine.state import Branch, RunState
 from vertebra.engine.working import Todo, Work
 from vertebra.schemas.call import CallError
-from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import UnknownEngine
 from vertebra.schemas.graph import CompiledGraph
 
@@ -68,7 +67,7 @@ def _take_in(work: Work, event: Event) -> None:
         case Decided():
             _decided(work, event)
         case Admitted():
-            _begin(work, event.input)
+            _begin(work, event)
         case TimerFired():
             _look(work, event.name)
         case Woken():
@@ -87,7 +86,7 @@ def _drain(work: Work) -> None:
         if work.todo:
             todo, branch = work.todo.popleft()
             _do(work, todo, work.branches[branch])
-        elif not fire_ready(work):
+        elif not fire_ready(work) and not _start_standing(work):
             _report_stuck(work)
             return
 
@@ -106,11 +105,12 @@ def _do(work: Work, todo: Todo, branch: Branch) -> None:
             assert_never(todo)
 
 
-def _begin(work: Work, given: Json) -> None:
+def _begin(work: Work, event: Admitted) -> None:
     if work.phase != "new":
         return
     work.phase = "running"
-    work.input = given
+    work.input = event.input
+    work.past = {f"{past.node}#{past.visit}": past for past in event.past}
     work.look, work.woken = work.woken, False
     work.then("enter", Branch(id="", at=work.graph.start, state=channels.defaults(work)))
 
@@ -152,9 +152,22 @@ def _end(work: Work, end: Literal["aborted", "cancelled"], by: str | None, error
         end_run(work, end, error=error, by=by)
 
 
+def _start_standing(work: Work) -> bool:
+    """Where a run came another way than before, let go on what stands for a join that is not coming."""
+    if not _is_still(work):
+        return False
+    standing = [branch for branch in work.branches.values() if branch.stage == "standing"]
+    release(work, standing)
+    return bool(standing)
+
+
+def _is_still(work: Work) -> bool:
+    return not (work.calls or work.asked or work.decides or work.waits)
+
+
 def _report_stuck(work: Work) -> None:
     """A run in which nothing can ever happen again would hang unseen: block a branch instead."""
-    if work.calls or work.asked or work.decides or work.waits:
+    if not _is_still(work):
         return
     branch = min(work.branches.values(), key=lambda branch: (branch.stage != "arrived", branch.source, branch.id))
     visit = work.visits.get(branch.source, 1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vertebra.engine.endings import lost_note
 from vertebra.engine.failures import ABORTED, CANCELLED, PARKS, fail
 from vertebra.engine.state import Branch, NodeResult, Pending, Wait
 from vertebra.engine.turns import model_answered, tool_answered, tool_failed
 from vertebra.engine.working import Work, place
 from vertebra.schemas.call import CallError, CallInput, CallResult, Hold
+from vertebra.schemas.ids import node_of
 from vertebra.schemas.run import Answer, Ask
 
 GRANTS = {"approval": "approve", "top_up": "top_up", "renewal": "renew"}
@@ -66,6 +68,9 @@ def held(work: Work, activity_id: str, hold: Hold) -> None:
     call = _give_back(work, activity_id, call)
     if call.status == "cancelling":
         _close(work, activity_id)
+        if call.branch:
+            # a person was asked meanwhile: what withdraws the question goes on record once more
+            work.notes.append(lost_note(*node_of(activity_id), call.branch))
         return
     branch = work.branches[call.branch]
     work.calls[activity_id] = replace(call, status="held")

@@ -145,4 +145,5 @@ def _frozen(work: Work, decided: int) -> RunState:
         reread=work.before.reread,
         woken=work.woken,
         ending=work.ending,
+        past=work.past,
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from vertebra.engine.state import Branch, Ending
 from vertebra.engine.values import Absent, Stored, source
 from vertebra.engine.working import Work
 from vertebra.schemas.call import CallError, Note
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.run import RunEnd
+
+LOST: dict[str, Json] = {"type": "JoinLost", "message": "a join went on without this branch"}
+"""Why a node is cancelled whose branch came too late."""
 
 
 def end_run(
@@ -26,7 +31,7 @@ def end_run(
     work.ending = Ending(end, output, error, by)
     for branch in sorted(work.leaves(), key=lambda branch: (branch.at, branch.visit, branch.id)):
         if branch.id != but:
-            _cancel(work, branch)
+            cancel(work, branch, {"type": "Cancelled", "message": "the run ended while this was open"})
     for activity_id in list(work.calls):
         work.drop_call(activity_id)
     work.branches, work.waits, work.decides, work.asked = {}, {}, {}, {}
@@ -57,20 +62,20 @@ def _missing(branch: Branch, message: str, kind: str) -> CallError:
     )
 
 
-def _cancel(work: Work, branch: Branch) -> None:
+def cancel(work: Work, branch: Branch, why: dict[str, Json]) -> None:
     """Say that a branch ended here: its node, or the choice of what comes after it, is cancelled."""
     if branch.stage in ("entering", "arrived"):
         return
-    plan = branch.stage == "routing"
+    plan = branch.stage == "routing" or (branch.stage == "standing" and branch.redo == "route")
     if not plan:
         work.step(branch.at, branch.visit, "cancelled")
-    note = Note(
-        node=branch.at,
-        visit=branch.visit,
-        kind="plan" if plan else "task",
-        status="cancelled",
-        branch=branch.id,
-        result=None,
-        error={"type": "Cancelled", "message": "the run ended while this was open"},
-    )
-    work.notes.append(note)
+    work.notes.append(_cancelled("plan" if plan else "task", branch.at, branch.visit, branch.id, why))
+
+
+def lost_note(node: str, visit: int, branch: str) -> Note:
+    """A node was cancelled because a join went on without its branch."""
+    return _cancelled("task", node, visit, branch, LOST)
+
+
+def _cancelled(kind: Literal["task", "plan"], node: str, visit: int, branch: str, why: dict[str, Json]) -> Note:
+    return Note(node=node, visit=visit, kind=kind, status="cancelled", branch=branch, result=None, error=why)

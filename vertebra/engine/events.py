@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from vertebra.schemas.call import CallError, CallResult, Hold
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.run import Answer, DecideAnswer
+from vertebra.schemas.run import Answer, DecideAnswer, Past
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The run was let in with this checked input."""
+    """The run was let in with this checked input. `past` is what an earlier life of it decided."""
 
     input: Json
+    past: tuple[Past, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from vertebra.engine import channels
+from vertebra.engine.endings import LOST, cancel
 from vertebra.engine.state import Branch
 from vertebra.engine.values import lineage
-from vertebra.engine.working import Work
+from vertebra.engine.working import Work, where
 from vertebra.schemas.graph import Join
+from vertebra.schemas.run import Past
 
 
 def move(work: Work, branch: Branch, target: str) -> None:
@@ -16,7 +19,9 @@ def move(work: Work, branch: Branch, target: str) -> None:
     source = branch.at
     join = work.graph.joins.get(target)
     if join is not None and source in join.sources and _fork(work, branch, join) is not None:
-        work.put(replace(branch, at=target, visit=0, stage="arrived", source=source, turn=None, kept=None, undo=None))
+        order = 1 + max((other.order for other in _arrived(work, target)), default=0)
+        arrived = replace(branch, at=target, visit=0, stage="arrived", source=source, order=order)
+        work.put(replace(arrived, turn=None, kept=None, undo=None))
     else:
         work.go(branch, target)
 
@@ -34,7 +39,11 @@ def fork(work: Work, branch: Branch, targets: tuple[str, ...]) -> None:
 
 
 def fire_ready(work: Work) -> bool:
-    """Let one join fire whose branches have all arrived; False if there is none."""
+    """Let one join fire whose branches have arrived; False if there is none."""
+    if work.past:
+        _forget_void(work)
+        if work.todo:
+            return True
     groups: dict[tuple[str, str], list[Branch]] = {}
     for branch in work.branches.values():
         if branch.stage == "arrived":
@@ -42,10 +51,29 @@ def fire_ready(work: Work) -> bool:
             assert above is not None
             groups.setdefault((branch.at, above.id), []).append(branch)
     for node, above_id in sorted(groups):
-        if _is_complete(work, node, above_id):
-            _fire(work, node, work.branches[above_id], groups[node, above_id])
+        winners = _winners(work, node, above_id, groups[node, above_id])
+        if winners:
+            _fire(work, node, work.branches[above_id], winners)
             return True
     return False
+
+
+def _forget_void(work: Work) -> None:
+    """What stands for winners that went another way than before stands in vain."""
+    standing = [where(branch) for branch in work.branches.values() if branch.stage == "standing"]
+    for past in list(work.past.values()):
+        if any(place in past.lost for place in standing) and not _may_win(work, past):
+            _forget(work, past)
+
+
+def release(work: Work, standing: Iterable[Branch]) -> None:
+    """Let branches go on that stood still for a join."""
+    for branch in sorted(standing, key=lambda branch: (branch.at, branch.visit, branch.id)):
+        work.then("route" if branch.redo == "route" else "start", branch)
+
+
+def _arrived(work: Work, node: str) -> list[Branch]:
+    return [branch for branch in work.branches.values() if branch.stage == "arrived" and branch.at == node]
 
 
 def _fork(work: Work, branch: Branch, join: Join) -> Branch | None:
@@ -56,14 +84,62 @@ def _fork(work: Work, branch: Branch, join: Join) -> Branch | None:
     return None
 
 
-def _is_complete(work: Work, node: str, above: str) -> bool:
-    """Whether no branch of this fork can still come: none stands where the join can be reached from."""
+def _winners(work: Work, node: str, above: str, arrived: list[Branch]) -> list[Branch]:
+    """The branches that the join takes now; none while it waits for more."""
+    need, coming = work.graph.joins[node].need, _coming(work, node, above)
+    if need == "all":
+        return [] if coming else arrived
+    before = work.past.get(_place(work, node))
+    if before is not None:
+        won = [branch for branch in arrived if branch.id in before.won]
+        if len(won) == len(before.won):
+            return won
+        if _may_win(work, before):
+            return []
+        _forget(work, before)
+    if coming and len(arrived) < need:
+        return []
+    return sorted(arrived, key=lambda branch: (branch.order, branch.id))[:need]
+
+
+def _may_win(work: Work, past: Past) -> bool:
+    """Whether all who won before have arrived or can still come."""
+    alive = [leaf for leaf in work.leaves() if leaf.stage != "standing" and _leads(work, leaf, past.node)]
+    return all(any(_may_become(work, leaf, won) for leaf in alive) for won in past.won)
+
+
+def _leads(work: Work, leaf: Branch, node: str) -> bool:
+    return leaf.at in work.graph.joins[node].upstream or (leaf.stage == "arrived" and leaf.at == node)
+
+
+def _may_become(work: Work, leaf: Branch, id_: str) -> bool:
+    """Whether a branch is the one of this id, will be joined into it, or may be forked or joined on the way to it."""
+    if leaf.id == id_ or leaf.id.startswith(f"{id_}/") or id_.startswith(f"{leaf.id}/"):
+        return True
+    inner = [part.partition("+")[0] for part in id_.split("/") if "+" in part]
+    return any(_leads(work, leaf, node) for node in inner if node in work.graph.joins)
+
+
+def _forget(work: Work, past: Past) -> None:
+    """The run came another way than before: what won then cannot win now."""
+    del work.past[f"{past.node}#{past.visit}"]
+    branches = [branch for branch in work.branches.values() if branch.stage == "standing"]
+    release(work, [branch for branch in branches if where(branch) in past.lost])
+
+
+def _place(work: Work, node: str) -> str:
+    """The visit that the join is about to make."""
+    return f"{node}#{work.visits.get(node, 0) + 1}"
+
+
+def _coming(work: Work, node: str, above: str) -> list[Branch]:
+    """The branches of this fork that can still come: they stand where the join can be reached from."""
     upstream = frozenset(work.graph.joins[node].upstream)
-    for leaf in work.leaves():
-        here = leaf.stage == "arrived" and leaf.at == node
-        if not here and leaf.at in upstream and _is_under(work, leaf, above):
-            return False
-    return True
+    return [
+        leaf
+        for leaf in work.leaves()
+        if not (leaf.stage == "arrived" and leaf.at == node) and leaf.at in upstream and _is_under(work, leaf, above)
+    ]
 
 
 def _is_under(work: Work, branch: Branch, above: str) -> bool:
@@ -73,6 +149,8 @@ def _is_under(work: Work, branch: Branch, above: str) -> bool:
 def _fire(work: Work, node: str, above: Branch, arrived: list[Branch]) -> None:
     """Put the branches together: into the forked branch, or, while others of the fork go on, into one beside them."""
     arrived = sorted(arrived, key=lambda branch: (branch.source, branch.id))
+    if work.graph.joins[node].need != "all":
+        _settle(work, node, above, arrived)
     merged = _in_order(work, above, arrived)
     for branch in arrived:
         del work.branches[branch.id]
@@ -82,6 +160,30 @@ def _fire(work: Work, node: str, above: Branch, arrived: list[Branch]) -> None:
         name = f"{above.id}/{node}+{work.visits.get(node, 0) + 1}"
         target = Branch(id=name, at=node, parent=above.id)
     work.go(_merged(work, target, merged), node)
+
+
+def _settle(work: Work, node: str, above: Branch, winners: list[Branch]) -> None:
+    """Put on record which branches the join takes, and cancel the others."""
+    ids = [branch.id for branch in winners]
+    late = [branch for branch in _arrived(work, node) if _is_under(work, branch, above.id) and branch.id not in ids]
+    losers = sorted([*late, *_coming(work, node, above.id)], key=lambda branch: (branch.at, branch.visit, branch.id))
+    place = _place(work, node)
+    work.past.pop(place, None)
+    work.join_note(node, above, winners, [where(branch) for branch in losers if branch.stage != "arrived"])
+    for branch in losers:
+        cancel(work, branch, LOST)
+        work.leave(branch)
+    for branch in losers:
+        _drop_up(work, branch, above.id)
+
+
+def _drop_up(work: Work, branch: Branch, above: str) -> None:
+    """Forget the inner forked branches that a cancelled branch leaves without children."""
+    parent = branch.parent
+    while parent != above and parent in work.branches:
+        if any(other.parent == parent for other in work.branches.values()):
+            return
+        parent = work.branches.pop(parent).parent
 
 
 def _in_order(work: Work, above: Branch, arrived: list[Branch]) -> list[Branch]:

@@ -23,7 +23,8 @@ def enter(work: Work, branch: Branch) -> None:
     branch = work.visit(branch)
     cap = work.node(branch).max_visits
     if cap is None or branch.visit <= cap:
-        start(work, branch)
+        if not work.stands(branch, "enter"):
+            start(work, branch)
     else:
         fail(work, branch, _too_often(branch, cap), "enter")
 

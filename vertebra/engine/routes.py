@@ -18,6 +18,8 @@ _TO_END = Route(take="all", edges=(Edge(to=(END,)),))
 
 def route(work: Work, branch: Branch) -> None:
     """Choose the edges of a node that is done; conditions are decided first."""
+    if work.stands(branch, "route"):
+        return
     way = _way(work, branch)
     conditions = _conditions(way)
     if way.take == "all":

@@ -11,7 +11,7 @@ from vertebra.schemas.call import ArtifactRef, CallError, CallInput, Message, No
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import UnknownEngine
 from vertebra.schemas.ids import node_of
-from vertebra.schemas.run import Answer, Ask, RunEnd
+from vertebra.schemas.run import Answer, Ask, Past, RunEnd
 from vertebra.schemas.run import RunState as Shown
 
 SNAPSHOT = 1
@@ -20,7 +20,7 @@ REREAD_S = (60, 300, 1800, 7200)
 """When standing answers are looked for again; the last one repeats."""
 
 Phase = Literal["new", "running", "ending", "ended"]
-Stage = Literal["entering", "calling", "deciding", "routing", "blocked", "forked", "arrived"]
+Stage = Literal["entering", "calling", "deciding", "routing", "blocked", "forked", "arrived", "standing"]
 Redo = Literal["enter", "calls", "turns", "human", "write", "route"]
 Progress = Literal["running", "waiting", "blocked", "succeeded", "failed", "skipped", "overridden", "cancelled"]
 
@@ -74,6 +74,8 @@ class Branch:
     parent: str | None = None
     source: str = ""
     """The node from which it arrived at a join."""
+    order: int = 0
+    """The how manieth it was to arrive there."""
     state: dict[str, JsonValue] = field(default_factory=dict)
     """Channels as this branch sees them, where that differs from its parent."""
     results: dict[str, NodeResult] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class Branch:
     kept: NodeResult | None = None
     """The result of a node that is about to write, or could not."""
     redo: Redo = "enter"
-    """What `retry` does while the node is blocked."""
+    """What `retry` does while the node is blocked, and what starts a standing branch."""
     retries: int = 0
     """How many blocks of this visit are over, by a `retry` or by a late outcome: each takes a `retry` of its own."""
     tried: Answer | None = None
@@ -149,6 +151,8 @@ class RunState:
     woken: bool = False
     """Somebody signalled before the run was let in."""
     ending: Ending | None = None
+    past: dict[str, Past] = field(default_factory=dict)
+    """By the `node#visit` of what is still to be decided as it was before."""
 
 
 EMPTY = RunState()

@@ -35,6 +35,7 @@ class Work:
         self.notes = list(state.notes)
         self.woken = state.woken
         self.ending: Ending | None = state.ending
+        self.past = dict(state.past)
         self.todo: deque[tuple[Todo, str]] = deque()
         self.sends: list[str] = []
         self.opens: list[str] = []
@@ -106,6 +107,31 @@ class Work:
             self.calls[activity_id] = replace(call, branch="", status="cancelling")
             self.cancels.append(activity_id)
 
+    def stands(self, branch: Branch, redo: Literal["enter", "route"]) -> bool:
+        """Let a branch stand where a join cancelled it in an earlier life of the run: it would only spend again."""
+        standing = replace(branch, stage="standing", redo=redo)
+        if not any(where(standing) in past.lost for past in self.past.values()):
+            return False
+        self.put(standing)
+        return True
+
+    def leave(self, branch: Branch) -> None:
+        """Forget a branch, whatever it waits for; calls in flight are cancelled and reported later."""
+        for activity_id in [key for key, call in self.calls.items() if call.branch == branch.id]:
+            call = self.calls[activity_id]
+            if call.input is None and call.status == "sent" and activity_id not in self.opens:
+                self.waits.pop(activity_id, None)
+                self.calls[activity_id] = replace(call, status="cancelling")
+            else:
+                self.drop_call(activity_id)
+            if activity_id in self.calls:
+                self.calls[activity_id] = replace(self.calls[activity_id], branch=branch.id)
+        self.waits.pop(place(branch), None)
+        self.asked.pop(branch.id, None)
+        for key, branches in self.decides.items():
+            self.decides[key] = tuple(id_ for id_ in branches if id_ != branch.id)
+        del self.branches[branch.id]
+
     def leaves(self) -> list[Branch]:
         """The branches that do not wait for children."""
         return [branch for branch in self.branches.values() if branch.stage != "forked"]
@@ -126,6 +152,17 @@ class Work:
             )
         )
 
+    def join_note(self, node: str, above: Branch, winners: list[Branch], lost: list[str]) -> None:
+        """An envelope of what a join took and what it cancelled; a resumed run reads it back."""
+        result: Json = {
+            "join": self.graph.joins[node].need,
+            "won": [branch.id for branch in winners],
+            "from": [branch.source for branch in winners],
+            "cancelled": [*lost],
+        }
+        visit = self.visits.get(node, 0) + 1
+        self.notes.append(Note(node=node, visit=visit, kind="plan", branch=above.id, next=(node,), result=result))
+
     def plan_note(
         self, branch: Branch, targets: tuple[str, ...], status: Literal["succeeded", "skipped"] = "succeeded"
     ) -> None:
@@ -137,3 +174,9 @@ class Work:
 def place(branch: Branch) -> str:
     """The name of a branch's visit, `node#visit`: also the activity id of a `tool` or `human` node."""
     return f"{branch.at}#{branch.visit}"
+
+
+def where(branch: Branch) -> str:
+    """Where a branch stands, as a join records it: its visit, and `>` where an edge is to be chosen."""
+    chooses = branch.stage == "routing" or (branch.stage == "standing" and branch.redo == "route")
+    return f"{place(branch)}>" if chooses else place(branch)

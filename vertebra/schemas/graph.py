@@ -162,7 +162,8 @@ class Join(Recorded):
     """Where branches meet."""
 
     sources: tuple[str, ...]
-    need: Literal["all"] = "all"
+    need: Literal["all"] | int = "all"
+    """How many branches it waits for: all that come, or this many; `any` is 1. The others are cancelled."""
     fork: str | None
     """The node whose fork made the branches: the sources' nearest common dominator; None if they are alternatives."""
     upstream: tuple[str, ...]

@@ -45,6 +45,17 @@ class AdmitInput(Recorded):
     """Why the argument cannot be read; then nothing else of it counts."""
 
 
+class Past(Recorded):
+    """What an earlier life of the run decided by the order of things; a resumed run decides the same."""
+
+    node: str
+    visit: int
+    won: tuple[str, ...] = ()
+    """Of a join: the branches that it took."""
+    lost: tuple[str, ...] = ()
+    """Of a join: where the cancelled branches stood, `node#visit`, with a `>` where an edge was to be chosen."""
+
+
 class Admission(Recorded):
     """What `admit` recorded: everything that a run may look at."""
 
@@ -60,6 +71,8 @@ class Admission(Recorded):
     """Agent name to context id; the spine's own under the empty name."""
     snapshot: JsonValue = None
     """The continued run's state, if it was kept as an artifact."""
+    past: tuple[Past, ...] = ()
+    """Of a run that begins again: what its plan envelopes say."""
 
 
 class Ask(Recorded):

@@ -73,7 +73,7 @@ class GraphRun:
         self._visible = Visible(self._admission.tenant)
         self._visible.show("running" if snapshot is None else None, None, None)
         if snapshot is None:
-            self._inbox.append(events.Admitted(self._admission.input))
+            self._inbox.append(events.Admitted(self._admission.input, self._admission.past))
         else:
             self._restore(snapshot)
         while self._finish is None:

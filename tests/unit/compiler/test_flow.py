@@ -21,12 +21,16 @@ NODES = ("a", "b", "c", "d", "e", "f")
 
 
 def graph(*lines: str, errors: dict[str, str] | None = None, caps: tuple[str, ...] = ()) -> AgentGraph:
-    """A graph of rules nodes. A line is `a -> b, c`, `a,b => c` (a join), `a ? b` (a condition) or `a : b` (else)."""
+    """A graph of rules nodes.
+
+    A line is `a -> b, c`, `a,b => c` (a join), `a,b ~ c` (of any), `a,b % c` (of 2), `a ? b` (a condition) or `a : b`
+    (else).
+    """
     return build([parse(line) for line in lines], errors or {}, caps)
 
 
 def parse(line: str) -> EdgeLine:
-    for sign in ("->", "=>", "?", ":", "+"):
+    for sign in ("->", "=>", "~", "%", "?", ":", "+"):
         left, found, right = line.partition(sign)
         if found:
             sources = tuple(name.strip() for name in left.split(","))
@@ -34,7 +38,7 @@ def parse(line: str) -> EdgeLine:
             return EdgeLine(
                 sources=sources,
                 targets=targets,
-                join="all" if sign == "=>" else None,
+                join={"=>": "all", "~": "any", "%": "2"}.get(sign),
                 when="true" if sign in ("?", "+") else None,
                 otherwise=sign == ":",
                 parallel=sign == "+",
@@ -152,6 +156,32 @@ def test_a_fan_out_of_200_is_checked_in_time() -> None:
     assert [] == complaints
 
 
+def test_what_is_sure_after_a_join_of_some() -> None:
+    """Of three branches two come: what two of them bring is sure, what one brings is not; of any, nothing is."""
+    lines = ("a -> b, c, d", "b, c, d % e")
+    gives = {node: frozenset({"state.x"} if node in "bc" else ()) for node in "abcde"}
+
+    assert frozenset({"a", "state.x"}) == Presence(flow_of(graph(*lines))[0], gives).at("e")
+    assert frozenset({"a"}) == Presence(flow_of(graph("a -> b, c, d", "b, c, d ~ e"))[0], gives).at("e")
+
+
+@pytest.mark.parametrize(
+    ("lines", "races"),
+    [
+        (("a -> b, c", "b, c ~ d"), False),
+        (("a -> b, c", "b, c % d"), True),
+        (("a -> b, c", "b ? e", "b : d", "b, c ~ d"), True),
+        (("a -> b, c", "b -> d, e", "c, d, e ~ f"), False),
+    ],
+)
+def test_of_branches_that_end_in_any_one_brings_its_writes(lines: tuple[str, ...], races: bool) -> None:
+    """They run beside each other, but their writes never meet, unless one can leave by another way."""
+    flow, _ = flow_of(graph(*lines))
+
+    assert ("b", "c") in flow.parallel
+    assert races == (("b", "c") in flow.racing)
+
+
 @dataclass
 class Token:
     node: str
@@ -179,9 +209,15 @@ def simulate(flow: Flow, rng: random.Random, steps: int = 60) -> Simulated:
         for join, tokens in list(waiting.items()):
             held = {token.node for other, group in waiting.items() if other != join for token in group}
             others = {token.node for token in live} | {other for other in waiting if other != join and held}
-            if not others & set(flow.joins[join].upstream):
+            need, upstream = flow.joins[join].need, set(flow.joins[join].upstream)
+            if not others & upstream or (need != "all" and len(tokens) >= need):
                 del waiting[join]
-                live.append(Token(join, frozenset[str]().union(*(token.facts for token in tokens))))
+                taken = tokens if need == "all" else tokens[:need]
+                live.append(Token(join, frozenset[str]().union(*(token.facts for token in taken))))
+                if need != "all":
+                    live = [token for token in live if token.node not in upstream or token is live[-1]]
+                    waiting = {name: group for name, group in waiting.items() if name not in upstream}
+                break
         if not live:
             break
         token = live.pop(rng.randrange(len(live)))
@@ -214,7 +250,7 @@ def step(flow: Flow, token: Token, rng: random.Random) -> tuple[list[str], froze
 LINE = st.sampled_from(
     [f"{a} -> {b}" for a in NODES for b in (*NODES, END)]
     + [f"{a} -> {b}, {c}" for a in NODES for b in NODES for c in NODES if b < c]
-    + [f"{a}, {b} => {c}" for a in NODES for b in NODES for c in NODES if a < b]
+    + [f"{a}, {b} {sign} {c}" for a in NODES for b in NODES for c in NODES if a < b for sign in ("=>", "~", "%")]
     + [f"{a} {sign} {b}" for a in NODES for b in (*NODES, END) for sign in ("?", ":", "+")]
 )
 SHAPES = (
@@ -224,6 +260,10 @@ SHAPES = (
     ("a + b", "a + c", "a : d", "b, c, d => e"),
     ("a -> b, c, d", "b, c => e", "e, d => f"),
     ("a -> b, c", "b, c => d", "d ? a", "d : end"),
+    ("a -> b, c", "b, c ~ d"),
+    ("a -> b, c, d", "b, c, d % e"),
+    ("a -> b, c", "b -> d, e", "c, d, e % f"),
+    ("a + b", "a + c", "a : d", "b, c, d % e"),
 )
 
 

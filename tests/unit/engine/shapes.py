@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -27,6 +28,8 @@ class Builder:
     draw: st.DrawFn
     nodes: list[Node] = field(default_factory=list)
     edges: list[str] = field(default_factory=list)
+    races: bool = False
+    """Joins may wait for fewer than all of their branches."""
 
     def name(self, kind: str) -> str:
         return f"{kind}_{len(self.nodes)}"
@@ -67,6 +70,10 @@ class Builder:
     def edge(self, text: str) -> None:
         self.edges.append(text)
 
+    def join(self, sources: Sequence[str], bottom: str) -> None:
+        need = f" need {self.draw(st.integers(1, len(sources)))}" if self.races and self.draw(st.booleans()) else ""
+        self.edge(f"{', '.join(sources)} -> {bottom}{need}")
+
     def block(self, depth: int) -> tuple[str, str]:
         """A block's first and last node; the last one has no edges yet."""
         shapes = [self.single] if depth == 0 else [self.single, self.pair, self.fork, self.choice, self.every]
@@ -89,7 +96,7 @@ class Builder:
         top, blocks = self.step(), [self.block(depth) for _ in range(self.draw(st.integers(2, 3)))]
         bottom = self.step()
         self.edge(f"{top} -> {', '.join(first for first, _ in blocks)}")
-        self.edge(f"{', '.join(last for _, last in blocks)} -> {bottom}")
+        self.join([last for _, last in blocks], bottom)
         return top, bottom
 
     def every(self, depth: int) -> tuple[str, str]:
@@ -98,7 +105,7 @@ class Builder:
         bottom = self.step()
         for (first, _), tail in zip(blocks, (" when ", " when ", " else"), strict=True):
             self.edge(f"{top} => {first}{tail}" + (self.condition(top) if tail == " when " else ""))
-        self.edge(f"{', '.join(last for _, last in blocks)} -> {bottom}")
+        self.join([last for _, last in blocks], bottom)
         return top, bottom
 
     def choice(self, depth: int) -> tuple[str, str]:
@@ -132,8 +139,8 @@ class Builder:
         top, blocks = self.step(), [self.block(depth) for _ in range(3)]
         middle, bottom = self.step(), self.step()
         self.edge(f"{top} -> {', '.join(first for first, _ in blocks)}")
-        self.edge(f"{blocks[0][1]}, {blocks[1][1]} -> {middle}")
-        self.edge(f"{middle}, {blocks[2][1]} -> {bottom}")
+        self.join([blocks[0][1], blocks[1][1]], middle)
+        self.join([middle, blocks[2][1]], bottom)
         return top, bottom
 
     def fan(self, depth: int) -> tuple[str, str]:
@@ -142,14 +149,14 @@ class Builder:
         bottom = self.step()
         self.edge(f"{top} -> {inner}, {blocks[0][0]}")
         self.edge(f"{inner} -> {blocks[1][0]}, {blocks[2][0]}")
-        self.edge(f"{', '.join(last for _, last in blocks)} -> {bottom}")
+        self.join([last for _, last in blocks], bottom)
         return top, bottom
 
 
 @st.composite
-def graphs(draw: st.DrawFn, depth: int = 2) -> CompiledGraph:
+def graphs(draw: st.DrawFn, depth: int = 2, races: bool = False) -> CompiledGraph:
     """A graph without early finals, whose output is everything there is."""
-    builder = Builder(draw)
+    builder = Builder(draw, races=races)
     top = builder.add(rules("start", default={"i": "=1"}))
     first, last = builder.block(depth)
     builder.edge(f"{top} -> {first}")

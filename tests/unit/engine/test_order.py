@@ -7,7 +7,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine.odd import odd_event
@@ -21,7 +21,12 @@ from vertebra.schemas.call import Note
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import node_of
 
-many = settings(max_examples=20, deadline=None, suppress_health_check=tuple(HealthCheck))
+many = settings(
+    max_examples=20,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    deadline=None,
+    suppress_health_check=tuple(HealthCheck),
+)
 behaviours = pytest.mark.parametrize("effects", [Plain(), Rough()], ids=["plain", "rough"])
 seeds = st.integers(0, 10**6)
 
@@ -124,8 +129,57 @@ def _ends_early(ran: Ran, ending: int) -> bool:
     return not any(isinstance(one, Call) for one in ran.commands[ending + 1 :])
 
 
+@behaviours
 @many
-@given(made=graphs(), seed=seeds, start=st.booleans())
+@given(made=graphs(races=True), seed=seeds)
+def test_where_the_first_wins_the_recorded_order_alone_decides(
+    effects: Effects, made: CompiledGraph, seed: int
+) -> None:
+    """Joins that do not wait for all: every run ends, and its events alone give the same run again."""
+    ran = World(made, effects, shuffled(seed)).run({"x": 1})
+    state, commands = EMPTY, list[Command]()
+    for event in ran.events:
+        state, more = advance(made, from_json(to_json(state)), event)
+        commands += more
+
+    assert ran.finish is not None
+    assert "completed" == ran.finish.end
+    assert ran.state == state
+    assert ran.commands == commands
+    assert not ran.state.past
+
+
+@behaviours
+@many
+@given(made=graphs(races=True), seed=seeds, other=seeds)
+def test_a_run_that_begins_again_takes_the_same_winners(
+    effects: Effects, made: CompiledGraph, seed: int, other: int
+) -> None:
+    """With what the envelopes say of its joins, any other order comes to the same output; no loser is called anew."""
+    first = World(made, effects, shuffled(seed)).run({"x": 1})
+    again = World(made, effects, shuffled(other)).run({"x": 1}, first.past())
+    assert first.finish is not None
+    assert again.finish is not None
+
+    assert first.finish.output == again.finish.output
+    assert set(again.calls) <= set(first.calls)
+    assert {past.won for past in again.past()} <= {past.won for past in first.past()}
+
+
+@many
+@given(made=graphs(races=True), seed=seeds, other=seeds)
+def test_what_the_envelopes_say_of_another_way_hangs_no_run(made: CompiledGraph, seed: int, other: int) -> None:
+    """A run that behaves otherwise than before lets go what stands still, and ends."""
+    first = World(made, Plain(), shuffled(seed)).run({"x": 1})
+    again = World(made, Rough(), shuffled(other)).run({"x": 1}, first.past())
+
+    assert again.finish is not None
+    assert "completed" == again.finish.end
+    assert not any(branch.stage == "standing" for branch in again.state.branches.values())
+
+
+@many
+@given(made=st.booleans().flatmap(lambda races: graphs(races=races)), seed=seeds, start=st.booleans())
 def test_no_event_breaks_a_run(made: CompiledGraph, seed: int, start: bool) -> None:
     """Any event in any state is taken or ignored, never raised at; the state stays a value that can be stored."""
     random = Random(seed)

@@ -15,7 +15,7 @@ from vertebra.engine.state import EMPTY, RunState, from_json, next_delay, restin
 from vertebra.schemas.call import CallError, CallInput, CallResult, Hold, Note, ToolCall
 from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.graph import CompiledGraph
-from vertebra.schemas.run import Answer, Ask, DecideAnswer
+from vertebra.schemas.run import Answer, Ask, DecideAnswer, Past
 
 Choose = Callable[[int], int]
 """Which of so many pending events happens next."""
@@ -132,6 +132,17 @@ class Ran:
         carried.subtract(note.model_dump_json() for note in self.returned)
         return carried
 
+    def past(self) -> tuple[Past, ...]:
+        """What the joins of this run settled, as its envelopes tell a run that begins again."""
+        found: dict[str, Past] = {}
+        for text in self.written():
+            note = Note.model_validate_json(text)
+            if note.kind == "plan" and isinstance(note.result, dict):
+                given = {"won": note.result["won"], "lost": note.result["cancelled"]}
+                past = Past.model_validate({"node": note.node, "visit": note.visit, **given})
+                found[f"{past.node}#{past.visit}"] = past
+        return tuple(found.values())
+
     def facts(self) -> tuple[object, ...]:
         """What must not depend on the order of things."""
         notes = self.written()
@@ -150,8 +161,8 @@ class World:
         self.flying: dict[str, CallInput] = {}
         self.times: Counter[str] = Counter()
 
-    def run(self, given: Json) -> Ran:
-        self.feed(events.Admitted(given))
+    def run(self, given: Json, past: tuple[Past, ...] = ()) -> Ran:
+        self.feed(events.Admitted(given, past))
         for _ in range(MAX_EVENTS):
             if self.ran.finish is not None:
                 return self.ran

@@ -125,6 +125,10 @@ on conflict (id) do nothing;
 -- The request changed after it was shown: what was asked is void.
 update approvals set state = 'withdrawn' where id = %(id)s and state = 'pending';
 
+-- name: withdraw_visit
+-- Nobody waits for this visit of a node any more: what was asked for it is void.
+update approvals set state = 'withdrawn' where run = %(run)s and node = %(node)s and visit = %(visit)s and state = 'pending';
+
 -- name: expire_approval
 -- Nobody decided in time.
 update approvals set state = 'expired' where id = %(id)s and state = 'pending' and expires_at <= now();

@@ -115,8 +115,13 @@ update runs set epoch = epoch + 1, ended_at = null, state = 'running', output = 
 where id = %(run)s and ended_at is not null and state <> 'completed';
 
 -- name: done_activities
--- The activities whose answer the journal holds.
-select distinct activity_id from calls where run = %(run)s and status = 'done';
+-- The activities whose answer the journal holds, and those that nobody waits for: a join went on without them.
+select distinct c.activity_id from calls c
+where c.run = %(run)s and (c.status = 'done' or exists (
+    select from envelopes e
+    where e.run = c.run and e.node = c.node and e.visit = c.visit and e.kind = 'task'
+        and position('"error":{"type":"JoinLost"'::bytea in e.body) > 0
+));
 
 -- name: due_reminders
 -- Approvals whose people are to be reminded, or whose backups are to be told: more of those times have passed than were told.

@@ -17,6 +17,12 @@ from runs where id = %(run)s;
 -- The contexts that were sealed when the run was admitted.
 select id, agent from contexts where run = %(run)s and (parent is null or depth = 1) order by id;
 
+-- name: settled_joins
+-- Which branches the joins of an earlier life of the run took; of two records of one visit the newest counts.
+select distinct on (node, visit) node, visit, body from envelopes
+where run = %(run)s and kind = 'plan' and position('"inline":{"join":'::bytea in body) > 0
+order by node, visit, id desc;
+
 -- name: claim_run
 -- Claim a run id for ever.
 insert into runs (tenant, id, chain, execution_id, graph, version, graph_digest, correlation_id, project_id, principal,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vertebra.activities.entries import note_entry
-from vertebra.activities.envelopes import envelope_query, known_query, unwritten
+from vertebra.activities.envelopes import envelope_query, known_query, unwritten, withdrawals
 from vertebra.activities.world import World
 from vertebra.audit.append import append_query
 from vertebra.ledger.books import books_of
@@ -36,7 +36,7 @@ def noted(call: GateCall, seen: Seen, books: Row, then: Sequence[Entry], world: 
     fresh = unwritten_notes(call, seen)
     told = [note_entry(note, call.run, call.correlation_id, call.graph.name, world.now()) for note, _ in fresh]
     envelopes = [envelope_query(call.tenant, envelope) for _, envelope in fresh]
-    return *envelopes, _append(books, [*told, *then], world)
+    return *envelopes, *withdrawals(call.run, call.given.notes), _append(books, [*told, *then], world)
 
 
 def unwritten_notes(call: GateCall, seen: Seen) -> list[tuple[Note, Envelope]]:
