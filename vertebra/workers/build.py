@@ -17,6 +17,9 @@ from vertebra.settings import Limits
 from vertebra.workers.interceptor import Gate
 
 STICKY_S = 5
+DEADLOCK_S = 30
+"""When a workflow task counts as hung. The library's 2 s are of the clock: thousands of signals at once, or a machine
+with other work, take longer, and a task that is failed for that comes again, larger, for ever."""
 DEFAULTS = Limits()
 
 
@@ -47,6 +50,8 @@ def build_worker(client: Client, world: World, limits: Limits = DEFAULTS) -> tup
         disable_eager_activity_execution=True,
         identity=world.worker,
     )
+    assert runs._workflow_worker is not None
+    runs._workflow_worker._deadlock_timeout_seconds = DEADLOCK_S  # no option of the library's sets it
     return runs, effects
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
@@ -259,3 +262,24 @@ async def test_a_run_that_temporal_itself_tries_again_has_its_input(stage: Stage
     output, _ = await ended(newest, stage)
 
     assert {"said": "one said"} == output
+
+
+async def test_a_run_that_computes_for_a_while_is_not_taken_for_hung(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of three seconds, as many signals or a busy machine make it, is one workflow task, and no failed one."""
+    body = "nodes:\n  copy: {type: rules, default: {text: input.text}, write: {said: text}}\n"
+    graph = await published(stage, "computes", body)
+    engine = importlib.import_module("vertebra.engine.advance")
+    real = engine.advance
+
+    def slow(*given: Any) -> Any:
+        time.sleep(3)
+        return real(*given)
+
+    monkeypatch.setattr(engine, "advance", slow)
+    output, _ = await ended(handle := await stage.start(graph, {"text": "x"}), stage)
+
+    assert {"said": "x"} == output
+    history = await handle.fetch_history()
+    assert not [event for event in history.events if event.HasField("workflow_task_failed_event_attributes")]
