@@ -23,9 +23,9 @@ EVERY_S = 0.25
 _ASK_AFTER = 8
 """Looks without a row until Temporal is asked whether the start was refused."""
 _HINT_AFTER = 24
-_STATE, _MIN_AT, _MIN_ID = 14, 8, 12
-_OTHERS = _STATE + 4 + 9 + 6 + 5 * 2
-"""The width of all columns but the id and the node, with the gaps between columns."""
+_STATE, _MIN_AT, _MIN_ID, _GAP = 14, 8, 12, 2
+_FIGURES = {"DONE": 4, "COST": 9, "TIME": 6}
+_KEPT_LONGEST = ("COST", "TIME", "DONE")
 
 
 @dataclass(slots=True)
@@ -112,19 +112,23 @@ class Follower:
         return self.runs if len(self.runs) < console.height - 1 else sorted(self.runs, key=self._is_settled)
 
     def _table(self, runs: Sequence[str], console: Console) -> Table:
-        """Columns that keep their place while states change; of an id that does not fit, the end tells runs apart."""
+        """Columns that keep their place while states change; of an id that does not fit, the end tells runs apart.
+
+        On a narrow screen figures are left out rather than the ends of ids.
+        """
         rows = [self.rows.get(run) for run in runs]
-        at = max((len(row["node"] or "") for row in rows if row), default=0)
-        room = max(_MIN_ID, console.width - _OTHERS - max(_MIN_AT, at))
+        at = max(_MIN_AT, *(len(row["node"] or "") for row in rows if row), 0)
+        figures = _fitting(console.width - _STATE - at - 2 * _GAP)
+        room = max(_MIN_ID, console.width - _STATE - at - 2 * _GAP - _taken(figures))
         shown = Table("RUN", box=None, pad_edge=False)
         shown.add_column("STATE", min_width=_STATE, no_wrap=True)
         shown.add_column("AT", min_width=_MIN_AT, no_wrap=True)
-        for head, width in (("DONE", 4), ("COST", 9), ("TIME", 6)):
-            shown.add_column(head, min_width=width, justify="right", no_wrap=True)
+        for head in figures:
+            shown.add_column(head, min_width=_FIGURES[head], justify="right", no_wrap=True)
         for run, row in zip(runs, rows, strict=True):
             state = self.state(run)
             name = Text(run if len(run) <= room else "…" + run[1 - room :], no_wrap=True)
-            shown.add_row(name, Text(state, style=_style(state)), *(self._progress(row) if row else ()))
+            shown.add_row(name, Text(state, style=_style(state)), *(self._progress(row, figures) if row else ()))
         return shown
 
     def _lines(self) -> None:
@@ -152,11 +156,10 @@ class Follower:
         told += [f"approval {id_}" for id_ in row["approvals"]] + [f"blocked {node}" for node in row["blocked"]]
         return "  " + "  ".join(told) + (f"  {error.type}: {error.message}" if error else "")
 
-    def _progress(self, row: Row) -> list[Text]:
+    def _progress(self, row: Row, figures: Sequence[str]) -> list[Text]:
         length = (row["ended_at"] or row["now"]) - row["started_at"]
-        return [
-            Text(cell) for cell in (row["node"] or "", str(row["done"]), money(row["spent_microusd"]), span(length))
-        ]
+        told = {"DONE": str(row["done"]), "COST": money(row["spent_microusd"]), "TIME": span(length)}
+        return [Text(row["node"] or ""), *(Text(told[head]) for head in figures)]
 
     def _plain(self, run: str) -> Json:
         row = self.rows.get(run)
@@ -172,6 +175,19 @@ class Follower:
             "ended_at": None if row is None else stamp(row["ended_at"]),
             "error": self.refusals.get(run) or (f"{error.type}: {error.message}" if error else None),
         }
+
+
+def _fitting(width: int) -> tuple[str, ...]:
+    """The figures that there is room for beside the end of an id, in their order on the screen."""
+    for count in range(len(_KEPT_LONGEST), -1, -1):
+        figures = tuple(head for head in _FIGURES if head in _KEPT_LONGEST[:count])
+        if width - _taken(figures) >= _MIN_ID:
+            break
+    return figures
+
+
+def _taken(figures: Sequence[str]) -> int:
+    return sum(_FIGURES[head] + _GAP for head in figures)
 
 
 def _style(state: str) -> str:
