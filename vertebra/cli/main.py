@@ -52,6 +52,7 @@ WORDS = {
     "contexts": Word("contexts:app", "List, renew and revoke the rights of a run."),
     "people": Word("people:app", "List, add and revoke people."),
     "audit": Word("audit:app", "Query, add up, trace, verify and export the audit."),
+    "logs": Word("log_lines:app", "The log lines of worker and services, filtered and followed."),
     "worker": Word("worker:app", "Run one gate worker."),
     "migrate": Word("migrate:app", "Bring the database and Temporal to this release."),
 }

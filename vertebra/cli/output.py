@@ -25,6 +25,11 @@ class Output:
         sys.stdout.write((json.dumps(value, ensure_ascii=False, indent=2) if self.as_json else text) + "\n")
         sys.stdout.flush()
 
+    def line(self, text: str) -> None:
+        """One of many lines of an answer that is no document."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
     def say(self, text: str) -> None:
         """A message beside the answer."""
         sys.stderr.write(text + "\n")

@@ -57,6 +57,16 @@ def derive(run: str, activity: str, call_digest: str, what: Derived, round_: int
     return base64.b32encode(hashlib.sha256("\n".join(parts).encode()).digest()).decode()[:26]
 
 
+def trace_id(correlation: str) -> str:
+    """The trace of everything under one correlation id: 32 hex digits, as OpenTelemetry has them."""
+    return hashlib.sha256(f"vertebra/trace/{correlation}".encode()).hexdigest()[:32]
+
+
+def span_id(*parts: str) -> str:
+    """The span of one thing, the same however often it is told: 16 hex digits."""
+    return hashlib.sha256("\n".join(("vertebra/span", *parts)).encode()).hexdigest()[:16]
+
+
 def ulid(time_ms: int, entropy: bytes) -> str:
     """A ULID of a time in milliseconds since 1970 and ten random bytes."""
     number = (time_ms << 80) | int.from_bytes(entropy[:10], "big")

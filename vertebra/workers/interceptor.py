@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -20,7 +21,7 @@ from vertebra.schemas.call import CallInput, CallKind, CallResult, Prepared
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
 from vertebra.schemas.errors import BadJson, NotFound, VertebraError
 from vertebra.schemas.graph import Node
-from vertebra.schemas.ids import activity_id, derive, node_of
+from vertebra.schemas.ids import activity_id, derive, node_of, trace_id
 from vertebra.schemas.strict_json import read_json
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, once
@@ -86,6 +87,7 @@ class _GateInbound(ActivityInboundInterceptor):
         if not isinstance(given, CallInput):
             raise ApplicationError("the input is no call", type="BadCall", non_retryable=True)
         call = await self._call(kind, given, _context(input))
+        _mark_lines(call)
 
         async def perform(attempt: Attempt) -> Performed:
             ALLOWED.set(Allowed(call.prepared, call.graph, call.node, _caller(call, attempt)))
@@ -142,6 +144,13 @@ class _GateInbound(ActivityInboundInterceptor):
                 self._pins.clear()
             self._pins[run] = Pins(rows[0]["tenant"], rows[0]["graph_digest"], rows[0]["correlation_id"])
         return self._pins[run]
+
+
+def _mark_lines(call: GateCall) -> None:
+    """Have every log line of this activity's task say what it is about."""
+    about = {"run": call.run, "node": call.node.id, "agent": call.agent, "tenant": call.tenant}
+    told = {name: value for name, value in about.items() if value}
+    structlog.contextvars.bind_contextvars(**told, trace=trace_id(call.correlation_id))
 
 
 def _context(input: ExecuteActivityInput) -> str | None:
