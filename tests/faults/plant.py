@@ -67,8 +67,17 @@ class Plant:
         return place
 
     @asynccontextmanager
-    async def worker(self, project: Path, name: str = "worker", **settings: str) -> AsyncIterator[str]:
-        """One worker process, started again when it is killed, for the length of the block."""
+    async def worker(
+        self,
+        project: Path,
+        name: str = "worker",
+        settings: Mapping[str, str] | None = None,
+        argv: tuple[str, ...] | None = None,
+    ) -> AsyncIterator[str]:
+        """One worker process, started again when it is killed, for the length of the block.
+
+        `argv`: another program that becomes one, started in the project folder.
+        """
         env = {
             "PATH": os.environ.get("PATH", ""),
             "HOME": str(self.folder),
@@ -77,10 +86,11 @@ class Plant:
             "VERTEBRA_TEMPORAL_ADDRESS": self.supervisor.services.temporal_address,
             "VERTEBRA_MAILDIR": str(self.stage.world.maildir),
             "VERTEBRA_SALES": str(self.stage.sales),
-            **settings,
+            **(settings or {}),
         }
-        argv = (sys.executable, "-m", "tests.faults.run_worker", str(project))
-        await self.supervisor.add(ChildSpec(name, argv, env, cwd=REPOSITORY))
+        cwd = REPOSITORY if argv is None else project
+        argv = argv or (sys.executable, "-m", "tests.faults.run_worker", str(project))
+        await self.supervisor.add(ChildSpec(name, argv, env, cwd=cwd))
         try:
             yield name
         finally:

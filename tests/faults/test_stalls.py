@@ -42,7 +42,7 @@ async def test_the_first_outcome_is_the_calls_and_the_late_one_is_paid_and_told(
     project = plant.project({"stalled": REPLIES})
     early = back.startswith("before")
 
-    async with plant.worker(project, "stalling", **ONE_CALL):
+    async with plant.worker(project, "stalling", ONE_CALL):
         handle = await plant.stage.start(graph, {"text": "x"})
         await _until_attempts(plant, handle.id, ["held"])
         plant.supervisor.kill("stalling", signal.SIGSTOP)

@@ -18,6 +18,9 @@ STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 3_000
 IDLE_IN_TRANSACTION_MS = 10_000
 WAIT_FOR_CONNECTION_S = 5.0
+ANSWER_S = 15.0
+"""How long one trip may take. The limits above are the server's own, or end with its acknowledgement: a server that
+stands still, or that another has replaced, took the question and never answers."""
 
 
 def new_pool(dsn: str, *, max_size: int, min_size: int = 1, name: str = "vertebra") -> Pool:

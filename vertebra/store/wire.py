@@ -22,7 +22,7 @@ from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
-from vertebra.store.pool import Connection
+from vertebra.store.pool import ANSWER_S, Connection
 
 Rows: TypeAlias = list[Mapping[str, Any]]
 
@@ -120,7 +120,7 @@ async def _exchange(connection: Connection, messages: Sequence[_Message]) -> lis
         for message in messages:
             _send(pgconn, message)
         pgconn.pipeline_sync()
-        return await connection.wait(_converse(pgconn))
+        return await connection.wait(_converse(pgconn), timeout=ANSWER_S)
     finally:
         if pgconn.status == ConnStatus.OK:
             _leave_pipeline(pgconn)

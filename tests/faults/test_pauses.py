@@ -1,0 +1,107 @@
+"""A process that stands still for a while and then goes on as if nothing had been: late outcomes are told as late."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.accounts import check_accounts
+from tests.faults.crowd import ENDURES, REPLIES, Crowd
+from tests.faults.killing import children
+from tests.faults.operator import Operator
+from tests.faults.plant import Plant
+from tests.faults.tally import NONE, Witness, tally
+
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300)]
+
+RUNS = 12
+PAUSE_S = 13.0
+"""Longer than the heartbeats' 10 s."""
+FEW = {"VERTEBRA_LIMITS__EFFECTS": str(RUNS)}
+"""What stands still holds all its places: else Temporal would give it more calls, each till its heartbeat fails."""
+
+
+@pytest.mark.parametrize("victim", ["postgres", "temporal"])
+async def test_runs_outlast_a_server_that_stands_still(
+    plant: Plant, victim: str, seed: int, report: Callable[[str], None]
+) -> None:
+    """SIGSTOP of all of its processes with calls in flight, SIGCONT later: all complete, every account agrees."""
+    crowd = Crowd(plant, await plant.publish(ENDURES), random.Random(seed), f"paused-{victim}")
+    witness = Witness(plant, crowd)
+
+    async with plant.worker(plant.project({"speak": REPLIES})), witness.watching():
+        await crowd.start(RUNS)
+        await _flying(plant, crowd)
+        _signal(plant, victim, signal.SIGSTOP)
+        await asyncio.sleep(PAUSE_S)
+        _signal(plant, victim, signal.SIGCONT)
+        await Operator(plant, crowd.runs).until_all_ended(180)
+        counted = await tally(plant, crowd, witness)
+
+    report(f"{victim} stood still for {PAUSE_S:g} s\n{counted}")
+    assert NONE == counted.faults
+
+
+async def test_what_a_worker_brings_after_its_heartbeats_have_ended_is_late(
+    plant: Plant, seed: int, report: Callable[[str], None]
+) -> None:
+    """Another worker has made the calls by then: each late outcome is paid for, told as late, and answers nothing."""
+    crowd = Crowd(plant, await plant.publish(ENDURES), random.Random(seed), "paused-worker")
+    witness = Witness(plant, crowd)
+
+    project = plant.project({"speak": REPLIES})
+    async with plant.worker(project, "worker", FEW), witness.watching():
+        await crowd.start(RUNS)
+        flying = await _flying(plant, crowd)
+        plant.supervisor.kill("worker", signal.SIGSTOP)
+        async with plant.worker(project, "other"):
+            await asyncio.sleep(PAUSE_S)
+            operator = Operator(plant, crowd.runs)
+            await operator.until_all_ended(180)
+            plant.supervisor.kill("worker", signal.SIGCONT)
+            late = await _until_none_held(plant, crowd)
+        counted = await tally(plant, crowd, witness)
+
+    report(f"a worker stood still with {flying} calls in flight, of which {late} model calls came late\n{counted}")
+    assert NONE == counted.faults
+    assert late >= 1
+    await check_accounts(plant.stage, crowd.runs, settled_again=late)
+
+
+def _signal(plant: Plant, victim: str, number: signal.Signals) -> None:
+    """To the server and to all that it has started: those of Postgres each lead a session of their own."""
+    pid = plant.supervisor.kill(victim, number)
+    for child in children(pid):
+        os.kill(child, number)
+
+
+async def _flying(plant: Plant, crowd: Crowd) -> int:
+    """How many calls of these runs are under way, once there are some."""
+    for _ in range(1200):
+        rows = await plant.sql("select 1 from attempts where run = any(%(runs)s) and state = 'held'", runs=crowd.runs)
+        if rows:
+            return len(rows)
+        await asyncio.sleep(0.05)
+    raise AssertionError("no call ever left")
+
+
+async def _until_none_held(plant: Plant, crowd: Crowd) -> int:
+    """Model calls that were settled twice, once all that stood still has reported and nothing more comes."""
+    late = -1
+    for _ in range(120):
+        rows = await plant.sql(
+            "select 1 from audit where stream = any(%(runs)s)"
+            " and convert_from(body, 'UTF8')::jsonb ->> 'outcome' = 'late'"
+            " and convert_from(body, 'UTF8')::jsonb ->> 'operation' = 'llm_call'",
+            runs=crowd.runs,
+        )
+        if len(rows) == late > 0:
+            return late
+        late = len(rows)
+        await asyncio.sleep(2.0)
+    raise AssertionError("nothing came late")
