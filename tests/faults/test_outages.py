@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from tests.faults.accounts import check_accounts
+from tests.faults.disks import database_on_small_disk, full, needs_root
 from tests.faults.operator import Operator
 from tests.faults.plant import TICKETS, Plant
 from vertebra.schemas.errors import ServiceFailed, StoreError
@@ -86,11 +83,11 @@ async def test_a_decision_signed_while_temporal_is_gone_reaches_its_run(
     assert 1 == (await check_accounts(busy.stage, [run])).mails
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="not run: not root, so no small disk can be mounted")
+@needs_root
 async def test_a_full_disk_stops_the_calls_until_it_is_freed(busy: Plant, report: Callable[[str], None]) -> None:
     """Where the record cannot be written nothing is bought; with space again every run goes on to its end."""
-    async with _small_disk(busy) as disk:
-        with _full(disk):
+    async with database_on_small_disk(busy) as disk:
+        with full(disk):
             await _use_up_log(busy)
             before = len(busy.stage.bought())
             handles = [await busy.stage.start(busy.stage.support, ticket) for ticket in TICKETS[:3]]
@@ -133,43 +130,6 @@ async def _timers(plant: Plant, run: str) -> int:
 async def _was_signalled(plant: Plant, run: str) -> bool:
     history = await plant.stage.client.get_workflow_handle(run).fetch_history()
     return any(event.HasField("workflow_execution_signaled_event_attributes") for event in history.events)
-
-
-@asynccontextmanager
-async def _small_disk(plant: Plant) -> AsyncIterator[Path]:
-    """Postgres on a disk of its own, a little larger than its data, for the length of the block."""
-    home, disk = plant.supervisor.state / "postgres", plant.folder / "disk"
-    disk.mkdir()
-    size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) + 96 * 2**20
-    await _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
-    try:
-        async with plant.outage("postgres", kill=False):  # a killed one's children write on for a moment
-            shutil.move(home, disk / "postgres")
-            home.symlink_to(disk / "postgres")
-        yield disk
-    finally:
-        async with plant.outage("postgres", kill=False):
-            home.unlink()
-            shutil.move(disk / "postgres", home)
-        await _run("umount", str(disk))
-
-
-async def _run(*command: str) -> None:
-    process = await asyncio.create_subprocess_exec(*command)
-    assert 0 == await process.wait()
-
-
-@contextmanager
-def _full(disk: Path) -> Iterator[None]:
-    """Nothing more can be written there."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(65_536)):
-            pass
-    try:
-        yield
-    finally:
-        ballast.unlink()
 
 
 async def _use_up_log(plant: Plant) -> None:

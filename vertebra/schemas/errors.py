@@ -150,7 +150,7 @@ class ToolTimeout(ToolError):
 
 
 class JobFailed(ToolError):
-    """Sandboxed code failed or broke a limit."""
+    """A tool's code failed or broke a limit, or the machine refused it something."""
 
 
 class SandboxUnavailable(ToolError):

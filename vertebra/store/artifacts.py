@@ -55,19 +55,20 @@ class Folder:
     path: Path
 
     def write(self, sha256: str, data: bytes) -> str:
-        """Create the file, or leave the one that is there; durable when this returns. Gives the place."""
+        """Create the file, or leave the one that is there; durable when this returns. Gives the place.
+
+        Raises StoreError where the disk is full or out of order: then nothing of it is left.
+        """
         target = self._file(sha256)
-        if not target.exists():
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            draft = target.with_name(f".{sha256}.{secrets.token_hex(8)}")
-            try:
-                _write_durably(draft, data)
-                os.link(draft, target)
-            except FileExistsError:
-                pass  # another writer was faster, with the same bytes
-            finally:
-                draft.unlink(missing_ok=True)
-            _sync_folder(target.parent)
+        try:
+            if not target.exists():
+                _create(target, data)
+        except OSError as error:
+            raise StoreError(
+                f"a value of {len(data)} bytes could not be written: {error.strerror}",
+                at=self.path,
+                do="make room there; it is tried again",
+            ) from error
         return f"file:{sha256}"
 
     def read(self, sha256: str) -> bytes:
@@ -86,8 +87,14 @@ def open_folder(path: Path, *, create: bool = False) -> Folder:
     """The artifact folder at `path`. Raises SettingsError where it does not carry the marker."""
     marker = path / MARKER
     if create and not marker.exists():
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        marker.write_text("values of vertebra by SHA-256; do not edit\n", encoding="utf-8")
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            marker.write_text("values of vertebra by SHA-256; do not edit\n", encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(
+                f"{str(path)!r} cannot be made an artifact folder: {error.strerror}",
+                do="make room there, or set VERTEBRA_ARTIFACTS to another folder",
+            ) from None
     if not marker.is_file():
         raise SettingsError(
             f"{str(path)!r} is not an artifact folder: it has no file {MARKER!r}", do="mount the right one"
@@ -150,6 +157,20 @@ def _checked(data: bytes, sha256: str, where: str) -> bytes:
     if found != sha256:
         raise TamperedRow(f"the value {sha256} was changed: its bytes have the hash {found}", at=where)
     return data
+
+
+def _create(target: Path, data: bytes) -> None:
+    """The whole file at once: nobody ever sees half of it."""
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        _write_durably(draft, data)
+        os.link(draft, target)
+    except FileExistsError:
+        pass  # another writer was faster, with the same bytes
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(target.parent)
 
 
 def _write_durably(path: Path, data: bytes) -> None:

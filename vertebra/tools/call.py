@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from vertebra.schemas.canonical import json_text
-from vertebra.schemas.errors import SandboxUnavailable, ToolTimeout
+from vertebra.schemas.errors import JobFailed, SandboxUnavailable, ToolTimeout
 from vertebra.schemas.tool import Job, Limits, ToolResult
 from vertebra.tools.checks import check_arguments, check_output
 from vertebra.tools.context import ToolContext
@@ -46,6 +46,10 @@ async def _in_worker(tool: Tool, arguments: JsonValue, context: ToolContext) -> 
             return await tool.call(arguments, context)
     except TimeoutError:
         raise ToolTimeout(f"{tool.name!r} took longer than {tool.spec.timeout_s} s", tool=tool.name) from None
+    except OSError as error:
+        # the machine's trouble, such as a full disk, is an outcome; without one the worker would seem to have died
+        why = error.strerror or type(error).__name__  # not the whole error: it may name paths and addresses
+        raise JobFailed(f"{tool.name!r}: {why}", tool=tool.name, kind=type(error).__name__) from error
 
 
 async def _in_sandbox(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +27,7 @@ LOST, LATE, OUT = ToolHostLost("the host died"), ToolTimeout("too long"), Sandbo
 DIGEST = Digest("sha256:" + "0" * 64)
 
 
-def failing(effect: Effect, error: ToolError | None = None, **terms: Any) -> Tool:
+def failing(effect: Effect, error: Exception | None = None, **terms: Any) -> Tool:
     """A tool that fails so, or answers."""
 
     @a_tool(effect=effect, runs="worker", **terms)
@@ -53,7 +54,7 @@ def world(*tools: Tool) -> World:
     )
 
 
-async def performed(effect: Effect, error: ToolError | None, node: Node, counted: int = 0, **terms: Any) -> Performed:
+async def performed(effect: Effect, error: Exception | None, node: Node, counted: int = 0, **terms: Any) -> Performed:
     prepared = Prepared(kind="tool", request=b"{}", digest=DIGEST, effect=effect, tool="act", arguments={})
     offered = world(failing(effect, error, **terms))
     return await tool.perform(prepared, make.graph([node]), node, caller(counted), offered)
@@ -91,6 +92,18 @@ async def test_a_model_reads_at_once_how_a_tool_without_effects_failed() -> None
     """It may write better code; the same again would fail again."""
     assert "done" == (await performed("pure", LATE, AGENT)).status
     assert "again" == (await performed("pure", LATE, NODE)).status
+
+
+async def test_what_the_machine_refuses_a_tool_is_an_outcome_with_its_reason() -> None:
+    """A full disk is no dead worker: it is counted and told; only what may not be repeated is in doubt."""
+    full = OSError(errno.ENOSPC, "No space left on device", "/place/of/mails")
+
+    keyed, irreversible = await performed("keyed", full, NODE), await performed("irreversible", full, NODE)
+
+    assert ("again", "released", True) == (keyed.status, keyed.books, keyed.counts)
+    assert keyed.error is not None
+    assert ("JobFailed", "'act': No space left on device") == (keyed.error.type, keyed.error.message)
+    assert ("lost", "unknown") == (irreversible.status, irreversible.books)
 
 
 async def test_what_never_left_is_no_doubt() -> None:

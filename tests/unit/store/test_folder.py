@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vertebra.schemas.errors import NotFound, SettingsError, TamperedRow
+from vertebra.schemas.errors import NotFound, SettingsError, StoreError, TamperedRow
 from vertebra.store.artifacts import MARKER, open_folder
 
 DATA = b"large" * 1000
@@ -50,3 +50,22 @@ def test_a_folder_without_the_marker_is_refused(tmp_path: Path) -> None:
     """An empty mount point is no artifact store."""
     with pytest.raises(SettingsError, match=MARKER):
         open_folder(tmp_path)
+
+
+def test_a_folder_that_takes_nothing_is_store_trouble(tmp_path: Path) -> None:
+    """What the disk refuses is an error of the store, which is tried again, and says where."""
+    folder = open_folder(tmp_path, create=True)
+    (tmp_path / NAME[:2]).write_text("in the way")
+
+    with pytest.raises(StoreError, match="could not be written") as caught:
+        folder.write(NAME, DATA)
+
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_a_setting_to_mend(tmp_path: Path) -> None:
+    """Whoever starts the worker reads which folder, why, and what to set."""
+    (tmp_path / "taken").write_text("a file")
+
+    with pytest.raises(SettingsError, match="cannot be made an artifact folder: Not a directory"):
+        open_folder(tmp_path / "taken/store", create=True)
