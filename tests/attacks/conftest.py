@@ -18,11 +18,20 @@ from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
 from vertebra.providers.anthropic import SECRET as ANTHROPIC_SECRET
 from vertebra.providers.anthropic import AnthropicProvider
-from vertebra.providers.registry import Providers
+from vertebra.providers.openai import SECRET as OPENAI_SECRET
+from vertebra.providers.openai import OpenAIProvider
+from vertebra.providers.registry import DEFAULT_MODELS, Providers
+from vertebra.schemas.money import Price, PriceTable
 from vertebra.services import postgres
 from vertebra.services.state import Services
 from vertebra.store.migrate import migrate
 from vertebra.workers.build import working
+
+PRICES = tuple(
+    Price(provider=provider, model=model, input=1_000_000, output=1_000_000)
+    for provider, model in DEFAULT_MODELS.items()
+)
+"""The operator's, for the models of real vendors at an address that no price list knows."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,7 @@ async def echo() -> AsyncIterator[str]:
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        keys_first = "\n".join(sorted(heard.splitlines(), key=lambda line: "Bearer" not in line))
+        keys_first = "\n".join(sorted(heard.splitlines(), key=lambda line: "sk-canary" not in line))
         error = {"type": "error", "error": {"type": "authentication_error", "message": keys_first}}
         body = json.dumps(error).encode()
         head = f"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
@@ -60,9 +69,9 @@ async def stage(
     await asyncio.to_thread(migrate, dsn, PASSWORDS)
     async with staged(services, Migrated(dsn), tmp_path_factory.mktemp("attacked"), work=False) as made:
         vendor.serve(made.world.providers.get("scripted"), made.sales)
-        made.world = dataclasses.replace(
-            made.world, providers=Providers([vendor, AnthropicProvider({echo: ANTHROPIC_SECRET})])
-        )
+        real = [AnthropicProvider({echo: ANTHROPIC_SECRET}), OpenAIProvider({echo: OPENAI_SECRET})]
+        prices = PriceTable(prices=(*made.world.prices.prices, *PRICES))
+        made.world = dataclasses.replace(made.world, providers=Providers([vendor, *real]), prices=prices)
         async with working(made.client, made.world):
             await made.publish(made.support)
             yield made
