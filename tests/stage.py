@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import LiteralString
@@ -29,6 +29,7 @@ from vertebra.providers.reply_files import read_replies
 from vertebra.schemas.canonical import Json, canonical_bytes, digest_of, json_text
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import RUNS, ulid
+from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.signed import Statement, instant
 from vertebra.services.state import Services
@@ -267,8 +268,13 @@ async def staged(
     *,
     replies: Mapping[str, Json] | None = None,
     work: bool = True,
+    endpoints: Mapping[str, str | None] | None = None,
+    prices: Sequence[Price] = (),
 ) -> AsyncIterator[Stage]:
-    """Set everything up, with a worker in this process unless `work` is off."""
+    """Set everything up, with a worker in this process unless `work` is off.
+
+    `endpoints`: addresses of model servers, each with the name of its key; `prices`: more of the operator's own.
+    """
     async with AsyncExitStack() as stack:
         client = await Client.connect(services.temporal_address, plugins=[plugin()])
         gate = await stack.enter_async_context(new_pool(migrated.dsn("vertebra_gate"), max_size=16, min_size=4))
@@ -277,8 +283,13 @@ async def staged(
         cel = await stack.enter_async_context(CelChild())
         host = await stack.enter_async_context(ToolHost())
         sales = folder / "sales.jsonl"
-        setup = Setup(replies=read_replies(TEMPLATE / "replies") | dict(replies or {}), sales=sales)
+        setup = Setup(
+            replies=read_replies(TEMPLATE / "replies") | dict(replies or {}), sales=sales, endpoints=endpoints or {}
+        )
         project = read_project(TEMPLATE)
+        providers = make_providers(setup)
+        stack.push_async_callback(providers.aclose)
+        project = replace(project, prices=PriceTable(prices=(*project.prices.prices, *prices)))
         seal = seal_key(SEAL_SECRET)
         world = World(
             pool=gate,
@@ -287,7 +298,7 @@ async def staged(
             seal_key=seal,
             seal_keys={seal.id: seal},
             registry=builtin(),
-            providers=make_providers(setup),
+            providers=providers,
             cel=cel,
             prices=project.prices,
             project=TEMPLATE,

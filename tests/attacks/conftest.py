@@ -20,6 +20,7 @@ from vertebra.providers.anthropic import SECRET as ANTHROPIC_SECRET
 from vertebra.providers.anthropic import AnthropicProvider
 from vertebra.providers.openai import SECRET as OPENAI_SECRET
 from vertebra.providers.openai import OpenAIProvider
+from vertebra.providers.protocol import Provider
 from vertebra.providers.registry import DEFAULT_MODELS, Providers
 from vertebra.schemas.money import Price, PriceTable
 from vertebra.services import postgres
@@ -69,13 +70,16 @@ async def stage(
     await asyncio.to_thread(migrate, dsn, PASSWORDS)
     async with staged(services, Migrated(dsn), tmp_path_factory.mktemp("attacked"), work=False) as made:
         vendor.serve(made.world.providers.get("scripted"), made.sales)
-        real = [AnthropicProvider({echo: ANTHROPIC_SECRET}), OpenAIProvider({echo: OPENAI_SECRET})]
+        real: list[Provider] = [AnthropicProvider({echo: ANTHROPIC_SECRET}), OpenAIProvider({echo: OPENAI_SECRET})]
         prices = PriceTable(prices=(*made.world.prices.prices, *PRICES))
         made.world = dataclasses.replace(made.world, providers=Providers([vendor, *real]), prices=prices)
-        async with working(made.client, made.world):
-            await made.publish(made.support)
-            yield made
-            await _leave_nothing(made)
+        try:
+            async with working(made.client, made.world):
+                await made.publish(made.support)
+                yield made
+                await _leave_nothing(made)
+        finally:
+            await made.world.providers.aclose()
 
 
 async def _leave_nothing(stage: Stage) -> None:

@@ -35,6 +35,8 @@ class WireServer:
 
     def __init__(self) -> None:
         self.answer = Answer()
+        self.first: list[Answer] = []
+        """What it does before that, used up one by one."""
         self.seen: list[Seen] = []
         self.url = ""
         self._server: asyncio.Server | None = None
@@ -68,7 +70,7 @@ class WireServer:
         return await self._send(writer)
 
     async def _send(self, writer: asyncio.StreamWriter) -> bool:
-        answer = self.answer
+        answer = self.first.pop(0) if self.first else self.answer
         if answer.how == "silent":
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 30)
