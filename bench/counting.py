@@ -12,7 +12,7 @@ from bench.counts import History, Statistics, history_of, statistics_of
 from bench.project import INPUT, SEQUENCE
 from bench.shapes import BOOKED, PLAIN, VERTEBRA, Hand, Runs
 from bench.stage import Stage
-from vertebra.store.pool import Pool
+from vertebra.store.pool import Links
 
 RUNS = 10
 _Start = Callable[[], Awaitable[WorkflowHandle[object, object]]]
@@ -41,7 +41,7 @@ async def counted(stage: Stage) -> dict[str, Counts]:
         }
 
 
-async def _counted(start: _Start, owner: psycopg.AsyncConnection, pool: Pool) -> Counts:
+async def _counted(start: _Start, owner: psycopg.AsyncConnection, pool: Links) -> Counts:
     """The difference of many runs and few, since looking costs commits too."""
     handle = await start()
     await handle.result()
@@ -50,7 +50,7 @@ async def _counted(start: _Start, owner: psycopg.AsyncConnection, pool: Pool) ->
     return Counts(await history_of(handle), more.commits / RUNS, more.flushes / RUNS, more.wal_bytes / RUNS)
 
 
-async def _spent(start: _Start, owner: psycopg.AsyncConnection, pool: Pool, runs: int) -> Statistics:
+async def _spent(start: _Start, owner: psycopg.AsyncConnection, pool: Links, runs: int) -> Statistics:
     before = await statistics_of(owner, pool)
     for _ in range(runs):
         await (await start()).result()

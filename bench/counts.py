@@ -9,7 +9,7 @@ import psycopg
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
-from vertebra.store.pool import Pool
+from vertebra.store.pool import InMemoryPool, Links
 
 MARKER = EventType.EVENT_TYPE_MARKER_RECORDED
 SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
@@ -55,11 +55,12 @@ class Statistics:
         )
 
 
-async def statistics_of(owner: psycopg.AsyncConnection, pool: Pool) -> Statistics:
+async def statistics_of(owner: psycopg.AsyncConnection, pool: Links) -> Statistics:
     """Read the counters, after every connection of the pool has been told to hand in its own.
 
     Looking costs commits too, always as many once every connection has been in use: compare differences.
     """
+    assert not isinstance(pool, InMemoryPool), "counts are of a server"
     connections = [await pool.getconn() for _ in range(pool.max_size)]
     for connection in connections:
         await connection.execute("select pg_stat_force_next_flush()")

@@ -19,7 +19,7 @@ from vertebra.schemas.audit import Content, Entry
 from vertebra.schemas.ids import DEFAULT_TENANT, CallId, RunId
 from vertebra.schemas.money import MicroUSD
 from vertebra.store.migrate import ROLES, Role
-from vertebra.store.pool import Pool
+from vertebra.store.pool import Links
 from vertebra.store.transaction import Query, once, transaction
 
 PASSWORDS: dict[Role, str] = dict.fromkeys(ROLES, "test-password")
@@ -55,7 +55,7 @@ class Migrated:
 
 
 async def new_run(
-    pool: Pool, *, microusd: int | None = None, tokens: int | None = None, correlation_id: str = "correlation"
+    pool: Links, *, microusd: int | None = None, tokens: int | None = None, correlation_id: str = "correlation"
 ) -> RunId:
     """A run of its own with these limits."""
     run = RunId(f"run-{secrets.token_hex(8)}")
@@ -64,14 +64,14 @@ async def new_run(
     return run
 
 
-async def new_call(pool: Pool, run: RunId) -> CallId:
+async def new_call(pool: Links, run: RunId) -> CallId:
     """A call of that run, without attempts."""
     call = CallId(f"call-{secrets.token_hex(8)}")
     await once(pool, [Query("call", _CALL, {"id": call, "run": run})])
     return call
 
 
-async def attempt(pool: Pool, run: RunId, call: CallId, n: int, microusd: int, tokens: int = 0) -> AttemptId | None:
+async def attempt(pool: Links, run: RunId, call: CallId, n: int, microusd: int, tokens: int = 0) -> AttemptId | None:
     """Reserve and open one attempt, or None if it was refused."""
     attempt_id = AttemptId(run, call, n)
     async with transaction(pool) as opened:
@@ -84,12 +84,12 @@ async def attempt(pool: Pool, run: RunId, call: CallId, n: int, microusd: int, t
     return attempt_id
 
 
-async def books(pool: Pool, run: RunId) -> Books:
+async def books(pool: Links, run: RunId) -> Books:
     """The run's books now."""
     return books_of((await once(pool, [books_query(run)]))[0][0])
 
 
-async def append(pool: Pool, run: RunId, entries: Sequence[Entry], key: MacKey = AUDIT_KEY) -> None:
+async def append(pool: Links, run: RunId, entries: Sequence[Entry], key: MacKey = AUDIT_KEY) -> None:
     """Append entries to the run's stream, as the gate does."""
     async with transaction(pool) as opened:
         head = books_of((await opened.trip([head_query(run)]))[0][0]).head

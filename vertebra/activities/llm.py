@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from pydantic import TypeAdapter
 
 from vertebra.activities.performed import Caller, Performed, unsent
@@ -74,12 +72,12 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         key = None if secret is None else world.secret(secret)
     except VertebraError as error:
         return unsent(error, caller)
-    began = time.monotonic()
+    began = world.elapsed()
     try:
         reply = await provider.complete(request, place, timeout_s=float(caller.timeout_s), key=key)
     except ProviderFailure as failure:
-        return _failed(failure, node, caller, _since(began))
-    return await _read(reply, request, graph, node, caller, world, _since(began))
+        return _failed(failure, node, caller, _ms(world.elapsed() - began))
+    return await _read(reply, request, graph, node, caller, world, _ms(world.elapsed() - began))
 
 
 async def _request(
@@ -267,5 +265,5 @@ def _error(kind: str, message: str, advice: str | None, caller: Caller) -> CallE
     )
 
 
-def _since(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 from pydantic import JsonValue
@@ -59,7 +58,7 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         secrets = {name: world.secret(name) or "" for name in tool.spec.secrets}
     except VertebraError as error:
         return unsent(error, caller)
-    began = time.monotonic()
+    began = world.elapsed()
     context = ToolContext(
         idempotency_key=caller.call_id,
         project=world.project,
@@ -77,8 +76,8 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         )
         value, ref, large = kept(answer.content)
     except ToolError as error:
-        return _failed(error, prepared, node, caller, _since(began))
-    duration_ms = _since(began)
+        return _failed(error, prepared, node, caller, _ms(world.elapsed() - began))
+    duration_ms = _ms(world.elapsed() - began)
     telemetry = Telemetry(cost_microusd=prepared.bound_microusd, latency_ms=duration_ms)
     result = CallResult(result=value, ref=ref, telemetry=telemetry, attempts=caller.attempt)
     return Performed(
@@ -123,5 +122,5 @@ def _read_by_model(told: CallError, duration_ms: int) -> Performed:
     )
 
 
-def _since(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +24,7 @@ from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.tool import ToolSpec
 from vertebra.store.artifacts import Artifacts
-from vertebra.store.pool import Pool
+from vertebra.store.pool import Links
 from vertebra.store.queries import named
 from vertebra.store.texts import get_texts_query, texts_of
 from vertebra.store.transaction import Query, once
@@ -38,7 +39,7 @@ MAX_KEPT = 500
 class World:
     """The parts that one gate worker holds."""
 
-    pool: Pool
+    pool: Links
     artifacts: Artifacts
     audit_key: MacKey
     seal_key: SealKey
@@ -57,6 +58,8 @@ class World:
     """The worker's clock, for the times in audit entries; expiry is decided by the database's."""
     secret: Callable[[str], str | None]
     """The value behind the name of a secret, looked up when a call is performed."""
+    elapsed: Callable[[], float] = time.monotonic
+    """Seconds on a clock that never jumps, for how long a call took."""
     tool_host: ToolHost | None = None
     drafts: bool = False
     _graphs: Kept[str, CompiledGraph] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)

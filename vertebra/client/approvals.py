@@ -14,7 +14,7 @@ from vertebra.policies.decision import Asked, Person, check_decision, check_role
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.errors import ApprovalClosed, BadInput, NotFound, PolicyError
 from vertebra.store.people import asked_of, signed_of
-from vertebra.store.pool import Connection
+from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
 
@@ -77,13 +77,13 @@ class Verdict:
     reason: str | None = None
 
 
-async def pending(connection: Connection, run: str | None = None) -> list[Row]:
+async def pending(connection: Link, run: str | None = None) -> list[Row]:
     """What waits for a person, oldest first."""
     [rows] = await trip(connection, [Query("pending", named("client", "pending"), {"run": run})])
     return rows
 
 
-async def approval(connection: Connection, approval_id: str) -> Approval:
+async def approval(connection: Link, approval_id: str) -> Approval:
     """One request with its decisions. Raises NotFound."""
     of_id = {"id": approval_id}
     rows, decisions = await trip(
@@ -119,7 +119,7 @@ async def approval(connection: Connection, approval_id: str) -> Approval:
     )
 
 
-async def decide(connection: Connection, signer: Signer, found: Approval, verdict: Verdict) -> str:
+async def decide(connection: Link, signer: Signer, found: Approval, verdict: Verdict) -> str:
     """Write the signed decision, with a wake of the run, as one transaction; gives its nonce.
 
     Raises ApprovalClosed, PermissionDenied, BadInput: nothing is written then. Whoever acts on it checks all

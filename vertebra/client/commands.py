@@ -13,7 +13,7 @@ from vertebra.client.signing import About, Signer, signed
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.errors import NotBlocked, NotFound, PolicyError
 from vertebra.schemas.ids import ulid
-from vertebra.store.pool import Connection
+from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
 
@@ -36,7 +36,7 @@ class Order:
     reason: str | None = None
 
 
-async def command(connection: Connection, signer: Signer, run: str, orders: Sequence[Order]) -> list[str]:
+async def command(connection: Link, signer: Signer, run: str, orders: Sequence[Order]) -> list[str]:
     """Write signed commands with a wake (for `resume` its own outbox row), as one transaction; gives their ids.
 
     Raises NotFound, PermissionDenied, PolicyError where the run's state does not fit: nothing is written then.
@@ -56,7 +56,7 @@ async def command(connection: Connection, signer: Signer, run: str, orders: Sequ
     return ids
 
 
-async def run_row(connection: Connection, run: str) -> Row:
+async def run_row(connection: Link, run: str) -> Row:
     """The row of a run. Raises NotFound."""
     [rows] = await trip(connection, [Query("run", named("client", "run"), {"run": run})])
     if not rows:
@@ -72,7 +72,7 @@ def _check_state(row: Row, order: Order) -> None:
         raise PolicyError(f"run {run!r} has ended as {row['state']!r}", do=f"go on with it by: vertebra resume {run}")
 
 
-async def _placed(connection: Connection, run: str, order: Order) -> Order:
+async def _placed(connection: Link, run: str, order: Order) -> Order:
     """A command about a node names the visit that is blocked, a `retry` its round too. Raises NotBlocked."""
     if order.verb not in ON_NODES:
         return order

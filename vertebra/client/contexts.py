@@ -11,14 +11,14 @@ from vertebra.client.signing import About, Signer, signed
 from vertebra.schemas.canonical import digest
 from vertebra.schemas.errors import NotFound
 from vertebra.schemas.ids import DEFAULT_TENANT, ulid
-from vertebra.store.pool import Connection
+from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
 
 Target = Literal["context", "person", "agent", "tool", "model", "vendor"]
 
 
-async def contexts(connection: Connection, run: str) -> list[Row]:
+async def contexts(connection: Link, run: str) -> list[Row]:
     """The contexts of a run, the root first, with renewals and revocations. Raises NotFound."""
     [rows] = await trip(connection, [Query("contexts", named("client", "contexts"), {"run": run})])
     if not rows:
@@ -26,7 +26,7 @@ async def contexts(connection: Connection, run: str) -> list[Row]:
     return rows
 
 
-async def revoke(connection: Connection, signer: Signer, kind: Target, target: str, reason: str) -> str:
+async def revoke(connection: Link, signer: Signer, kind: Target, target: str, reason: str) -> str:
     """Forbid a name from now on, by a signed row that every gate reads; gives its id. Raises PermissionDenied."""
     await acting(connection, signer, ("admin",))
     id_ = ulid(time.time_ns() // 1_000_000, secrets.token_bytes(10))

@@ -13,7 +13,7 @@ from vertebra.schemas.canonical import canonical_bytes, digest_of
 from vertebra.schemas.errors import Conflict, NotFound, TamperedRow
 from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.ids import DEFAULT_TENANT
-from vertebra.store.pool import Connection
+from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.texts import TextKind, put_text_query
 from vertebra.store.transaction import Query, Row, pipelined, trip
@@ -56,7 +56,7 @@ def draft_of(graph: CompiledGraph) -> CompiledGraph:
 
 
 async def publish(
-    connection: Connection, signer: Signer, graph: CompiledGraph, texts: Sequence[PinnedText], *, draft: bool = False
+    connection: Link, signer: Signer, graph: CompiledGraph, texts: Sequence[PinnedText], *, draft: bool = False
 ) -> Outcome:
     """Store graph and texts, or make a version that is stored already the current one.
 
@@ -77,7 +77,7 @@ async def publish(
     return "published" if same is None else "made current"
 
 
-async def republish(connection: Connection, signer: Signer, name: str, version: str) -> Outcome:
+async def republish(connection: Link, signer: Signer, name: str, version: str) -> Outcome:
     """Make an older version the current one again, from what is stored. Raises NotFound, PermissionDenied."""
     found = await published(connection, name, version, drafts=True)
     await acting(connection, signer, PUBLISHERS)
@@ -89,7 +89,7 @@ async def republish(connection: Connection, signer: Signer, name: str, version: 
     return "made current"
 
 
-async def published(connection: Connection, name: str, version: str | None, *, drafts: bool) -> Published:
+async def published(connection: Link, name: str, version: str | None, *, drafts: bool) -> Published:
     """The version that a start would take. Raises NotFound with the nearest names, TamperedRow."""
     params = {"name": name, "version": version, "drafts": drafts}
     [rows] = await trip(connection, [Query("newest_graph", named("steps", "newest_graph"), params)])
@@ -108,13 +108,13 @@ async def published(connection: Connection, name: str, version: str | None, *, d
     )
 
 
-async def listed(connection: Connection) -> list[Row]:
+async def listed(connection: Link) -> list[Row]:
     """Every published version, the newest of each graph first."""
     [rows] = await trip(connection, [Query("graphs", named("client", "graphs"))])
     return rows
 
 
-async def pinned(connection: Connection, tenant: str, digest: str) -> bytes:
+async def pinned(connection: Link, tenant: str, digest: str) -> bytes:
     """A text by its digest. Raises NotFound, TamperedRow."""
     params = {"tenant": tenant, "digests": [digest]}
     [rows] = await trip(connection, [Query("get_texts", named("values", "get_texts"), params)])
@@ -144,13 +144,13 @@ def _current(standing: Sequence[Row], draft: bool) -> Row | None:
     return next((row for row in standing if draft or not row["draft"]), None)
 
 
-async def _versions(connection: Connection, name: str) -> list[Row]:
+async def _versions(connection: Link, name: str) -> list[Row]:
     [rows] = await trip(connection, [Query("versions", named("client", "versions"), {"name": name})])
     return rows
 
 
 async def _write(
-    connection: Connection,
+    connection: Link,
     signer: Signer,
     graph: CompiledGraph,
     texts: Sequence[PinnedText],
@@ -177,7 +177,7 @@ async def _write(
         await opened.commit([*stored, Query(name, named("client", name), row), told])
 
 
-async def _unknown(connection: Connection, name: str, version: str | None) -> NotFound:
+async def _unknown(connection: Link, name: str, version: str | None) -> NotFound:
     rows = await listed(connection)
     mine = [row["version"] for row in rows if row["name"] == name]
     if mine and version is not None:

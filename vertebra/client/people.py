@@ -12,7 +12,7 @@ from vertebra.policies.signature import key_id
 from vertebra.schemas.errors import Conflict, NotFound, PermissionDenied
 from vertebra.schemas.ids import DEFAULT_TENANT
 from vertebra.store.people import people_of, people_query
-from vertebra.store.pool import Connection
+from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
 
@@ -30,19 +30,19 @@ class Enrolment:
     signer: bool = False
 
 
-async def people(connection: Connection) -> list[Row]:
+async def people(connection: Link) -> list[Row]:
     """Everybody, by name."""
     [rows] = await trip(connection, [Query("people", named("client", "people"))])
     return rows
 
 
-async def known(connection: Connection, names: Collection[str], keys: Collection[str]) -> list[Person]:
+async def known(connection: Link, names: Collection[str], keys: Collection[str]) -> list[Person]:
     """The people of these names or keys."""
     [rows] = await trip(connection, [people_query(names, keys)])
     return list(people_of(rows))
 
 
-async def acting(connection: Connection, signer: Signer, roles: Collection[str] | None = None) -> Person:
+async def acting(connection: Link, signer: Signer, roles: Collection[str] | None = None) -> Person:
     """The enrolled person behind a signer, holding one of `roles`. Raises PermissionDenied, saying what to do."""
     found = await known(connection, [signer.person], [signer.key.id])
     person = next((one for one in found if one.name == signer.person), None)
@@ -62,7 +62,7 @@ async def acting(connection: Connection, signer: Signer, roles: Collection[str] 
     return person
 
 
-async def enrol(connection: Connection, enrolments: Iterable[Enrolment], by: str) -> list[str]:
+async def enrol(connection: Link, enrolments: Iterable[Enrolment], by: str) -> list[str]:
     """Write people into the list, as the owner; the names that are new or changed. Raises Conflict.
 
     A revoked name stays revoked, and a name keeps its key: another key is another person.
@@ -80,7 +80,7 @@ async def enrol(connection: Connection, enrolments: Iterable[Enrolment], by: str
     return changed
 
 
-async def revoke_person(connection: Connection, name: str, by: str) -> None:
+async def revoke_person(connection: Link, name: str, by: str) -> None:
     """End what a person may do, for good, as the owner. Raises NotFound."""
     revoke = Query("revoke_person", named("client", "revoke_person"), {"name": name, "by": by})
     async with pipelined(connection) as opened:

@@ -12,7 +12,7 @@ from vertebra.schemas.canonical import Json
 from vertebra.schemas.envelope import Envelope
 from vertebra.schemas.errors import NotFound
 from vertebra.store.artifacts import get_query, value_of
-from vertebra.store.pool import Connection
+from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, trip
 
@@ -32,22 +32,20 @@ class Picture:
     approvals: tuple[Row, ...]
 
 
-async def runs(
-    connection: Connection, *, state: str | None = None, graph: str | None = None, limit: int = 50
-) -> list[Row]:
+async def runs(connection: Link, *, state: str | None = None, graph: str | None = None, limit: int = 50) -> list[Row]:
     """The newest runs."""
     params = {"state": state, "graph": graph, "limit": limit}
     [rows] = await trip(connection, [Query("runs", named("client", "runs"), params)])
     return rows
 
 
-async def standing(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
+async def standing(connection: Link, ids: Sequence[str]) -> dict[str, Row]:
     """Where these runs are now; those that were not admitted yet are left out."""
     [rows] = await trip(connection, [Query("standing", named("client", "standing"), {"ids": list(ids)})])
     return {row["id"]: row for row in rows}
 
 
-async def picture(connection: Connection, run: str) -> Picture:
+async def picture(connection: Link, run: str) -> Picture:
     """One run. Raises NotFound."""
     row = await run_row(connection, run)
     of_run = {"run": run}
@@ -64,7 +62,7 @@ async def picture(connection: Connection, run: str) -> Picture:
     return Picture(row, path, tuple(calls), tuple(waits), tuple(approvals))
 
 
-async def output(connection: Connection, run: str) -> Json:
+async def output(connection: Link, run: str) -> Json:
     """The output of a completed run. Raises NotFound while there is none."""
     row = await run_row(connection, run)
     if row["output_artifact"] is not None:

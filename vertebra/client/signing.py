@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,8 @@ class Signer:
 
     person: str
     key: SigningKey
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """The clock of who signs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Signature:
 
 def signed(signer: Signer, about: About, lifetime: timedelta | None = None) -> Signature:
     """Sign now, with a fresh nonce; by default for good."""
-    now = datetime.now(UTC)
+    now = signer.now()
     statement = Statement(
         **asdict(about),
         person=signer.person,

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -127,13 +127,20 @@ class ScriptedProvider:
 
     name = NAME
 
-    def __init__(self, replies: Mapping[str, Json], sales: Path | None = None) -> None:
-        """`replies`: node to the value of its file; `sales`: where each sold reply is appended as a line of JSON.
+    def __init__(
+        self,
+        replies: Mapping[str, Json],
+        sales: Path | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`replies`: node to the value of its file; `sales`: where each sold reply is appended as a line of JSON;
+        `sleep`: how a `delay` passes.
 
         Raises Complaints, naming file and entry.
         """
         self._entries = {node: parse_entries(node, value) for node, value in replies.items()}
         self._sales = sales
+        self._sleep = sleep
 
     def secret(self, endpoint: str | None) -> str | None:
         """It needs none."""
@@ -144,7 +151,7 @@ class ScriptedProvider:
         at = f"{request.provider}/{request.model}"
         entry = self._choose(request, place, at)
         if entry.delay:
-            await asyncio.sleep(min(entry.delay, timeout_s))
+            await self._sleep(min(entry.delay, timeout_s))
         if entry.delay > timeout_s:
             raise failure("timeout", at, f"no reply within {timeout_s:g} s")
         if entry.fail is not None and entry.fail.holds(place.attempt):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vertebra.schemas.call import ArtifactRef
 from vertebra.schemas.errors import NotFound, SettingsError, StoreError, TamperedRow
-from vertebra.store.pool import Pool
+from vertebra.store.pool import Links
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, once
 
@@ -106,7 +106,7 @@ def open_folder(path: Path, *, create: bool = False) -> Folder:
 class Artifacts:
     """Values of any size of one database. Without a folder, large ones are refused."""
 
-    pool: Pool
+    pool: Links
     folder: Folder | None = None
 
     async def put(self, tenant: str, data: bytes, media_type: str = "application/json") -> ArtifactRef:

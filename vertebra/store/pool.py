@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -11,6 +13,32 @@ from psycopg_pool import AsyncConnectionPool
 
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+
+class InMemory(ABC):
+    """Stands in for a connection to Postgres and keeps the rows itself: `vertebra.testing` has the only one."""
+
+    closed = False
+
+    @abstractmethod
+    async def answer(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Mapping[str, Any]]]:
+        """The rows of each statement of one trip. Raises StoreError; then what it is part of is to be rolled back."""
+
+
+class InMemoryPool(ABC):
+    """Gives out such connections."""
+
+    @abstractmethod
+    async def getconn(self) -> InMemory: ...
+
+    @abstractmethod
+    async def putconn(self, connection: InMemory) -> None: ...
+
+
+Link: TypeAlias = Connection | InMemory
+"""A connection, or what stands in for one."""
+Links: TypeAlias = Pool | InMemoryPool
+"""Where `store.transaction` takes one from."""
 
 CONNECT_TIMEOUT_S = 5
 TCP_USER_TIMEOUT_MS = 5_000  # a cut network hung for more than 40 s without, 5.3 s with it

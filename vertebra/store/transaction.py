@@ -14,7 +14,7 @@ from typing import Any, LiteralString, TypeAlias
 import psycopg
 
 from vertebra.schemas.errors import AuditRefused, Conflict, StoreError
-from vertebra.store.pool import Connection, Pool
+from vertebra.store.pool import InMemory, InMemoryPool, Link, Links
 from vertebra.store.wire import round_trip
 
 Row: TypeAlias = Mapping[str, Any]
@@ -40,19 +40,22 @@ _COMMIT = Query("commit", "commit")
 _ROLLBACK = Query("rollback", "rollback")
 
 
-async def trip(connection: Connection, queries: Sequence[Query]) -> list[list[Row]]:
+async def trip(connection: Link, queries: Sequence[Query]) -> list[list[Row]]:
     """Send all queries in one round trip and give back the rows of each, in order.
 
     Outside a transaction the trip is one of its own. Raises StoreError; after that nothing of the trip has happened.
     """
+    statements = [(query.sql, query.params) for query in queries]
+    if isinstance(connection, InMemory):
+        return await connection.answer(statements)
     with _as_store_error(queries):
-        return await round_trip(connection, [(query.sql, query.params) for query in queries])
+        return await round_trip(connection, statements)
 
 
 class Transaction:
     """An open transaction; get one from `transaction`. Leaving without `commit` rolls back."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Link) -> None:
         self._connection = connection
         self._begun = False
         self._ended = False
@@ -83,7 +86,7 @@ class Transaction:
 
 
 @asynccontextmanager
-async def pipelined(connection: Connection) -> AsyncIterator[Transaction]:
+async def pipelined(connection: Link) -> AsyncIterator[Transaction]:
     """A transaction on this connection; rolled back unless `commit` was called."""
     transaction = Transaction(connection)
     try:
@@ -94,8 +97,14 @@ async def pipelined(connection: Connection) -> AsyncIterator[Transaction]:
 
 
 @asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Transaction]:
+async def transaction(pool: Links) -> AsyncIterator[Transaction]:
     """A transaction on a connection of the pool; the connection goes back at the end."""
+    if isinstance(pool, InMemoryPool):
+        kept = await pool.getconn()
+        async with pipelined(kept) as opened:
+            yield opened
+        await pool.putconn(kept)
+        return
     with _as_store_error(()):
         connection = await pool.getconn()
     try:
@@ -105,7 +114,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Transaction]:
         await pool.putconn(connection)
 
 
-async def once(pool: Pool, queries: Sequence[Query]) -> list[list[Row]]:
+async def once(pool: Links, queries: Sequence[Query]) -> list[list[Row]]:
     """One round trip that is a transaction of its own, on a connection of the pool."""
     async with transaction(pool) as opened:
         return await opened.commit(queries)

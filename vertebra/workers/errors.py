@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError
@@ -14,8 +15,11 @@ from vertebra.schemas.graph import Retry
 from vertebra.workers.gate.element import Denied, Held
 from vertebra.workers.gate.passage import Stopped
 
+Jitter = Callable[[float, float], float]
+"""Gives a factor between two."""
 
-def told(stopped: Stopped, attempt: int, retry: Retry) -> ApplicationError:
+
+def told(stopped: Stopped, attempt: int, retry: Retry, jitter: Jitter = random.uniform) -> ApplicationError:
     """What the gate's stop means to Temporal."""
     if isinstance(stopped.verdict, Held):
         hold = stopped.verdict.hold
@@ -28,7 +32,7 @@ def told(stopped: Stopped, attempt: int, retry: Retry) -> ApplicationError:
     error = performed.error or CallError(type="Unknown", message="the attempt ended without a reason")
     if performed.status != "again":
         return _failure(error)
-    delay = timedelta(seconds=_delay_s(performed, attempt, retry))
+    delay = timedelta(seconds=_delay_s(performed, attempt, retry, jitter))
     return ApplicationError(error.message, _detail(error), type=error.type, next_retry_delay=delay)
 
 
@@ -47,10 +51,9 @@ def _detail(error: CallError) -> dict[str, str | int | None]:
     return {"do": error.do, "attempts": error.attempts}
 
 
-def _delay_s(performed: Performed, attempt: int, retry: Retry) -> float:
+def _delay_s(performed: Performed, attempt: int, retry: Retry, jitter: Jitter) -> float:
     """The vendor's own delay wins; else 2, 4, 8 s.. up to the limit, with up to a quarter of jitter."""
     if performed.retry_after_s is not None:
         return performed.retry_after_s
     delay_ms = min(retry.backoff_ms * int(retry.factor ** (attempt - 1)), retry.max_ms)
-    jitter: float = random.uniform(1.0, 1.25)  # noqa: S311  # jitter, no secret
-    return delay_ms / 1000 * jitter
+    return delay_ms / 1000 * jitter(1.0, 1.25)

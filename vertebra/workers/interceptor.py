@@ -48,6 +48,16 @@ class Pins(NamedTuple):
     correlation_id: str
 
 
+class Named(NamedTuple):
+    """What an activity says of itself: whose it is, and under which name the run asked for it."""
+
+    run: str
+    activity_id: str
+    execution_id: str
+    context: str | None
+    """The context id in its header."""
+
+
 class Gate(Interceptor):
     """Put the gate around every activity of a worker."""
 
@@ -90,7 +100,7 @@ class _GateInbound(ActivityInboundInterceptor):
         _mark_lines(call)
 
         async def perform(attempt: Attempt) -> Performed:
-            ALLOWED.set(Allowed(call.prepared, call.graph, call.node, _caller(call, attempt)))
+            ALLOWED.set(Allowed(call.prepared, call.graph, call.node, caller(call, attempt)))
             performed = await self.next.execute_activity(input)
             assert isinstance(performed, Performed)
             return performed
@@ -101,49 +111,55 @@ class _GateInbound(ActivityInboundInterceptor):
             raise errors.told(stopped, activity.info().attempt, call.node.retry) from None
 
     async def _call(self, kind: CallKind, given: CallInput, context: str | None) -> GateCall:
-        """The call as the gate sees it: named by Temporal, prepared from the published graph."""
         info = activity.info()
-        run = info.workflow_id or ""
-        tenant, graph_digest, correlation_id = await self._pinned(run)
-        graph = await self._world.graph(graph_digest)
-        node_id, visit = _place(info.activity_id)
-        node = graph.nodes.get(node_id)
-        same = (given.node, given.visit, given.kind) == (node_id, visit, kind)
-        if node is None or not same or not _is_nodes_own(given, node, info.activity_id):
-            raise ApplicationError("the input is not of this activity", type="BadCall", non_retryable=True)
-        given = await resolved(given, tenant, self._world)
-        refused: VertebraError | None = None
-        try:
-            prepared = await KINDS[kind].prepare(given, graph, node, tenant, self._world)
-        except NotFound:
-            raise
-        except VertebraError as error:
-            prepared, refused = _unprepared(given, node.agent), error
-        return GateCall(
-            run=run,
-            tenant=tenant,
-            correlation_id=correlation_id,
-            activity_id=info.activity_id,
-            execution_id=info.workflow_run_id or "",
-            worker=self._world.worker,
-            graph=graph,
-            node=node,
-            given=given,
-            prepared=prepared,
-            context=context,
-            id=derive(run, info.activity_id, prepared.digest, "call"),
-            refused=refused,
-        )
+        called = Named(info.workflow_id or "", info.activity_id, info.workflow_run_id or "", context)
+        return await asked(kind, given, called, self._world, self._pins)
 
-    async def _pinned(self, run: str) -> Pins:
-        if run not in self._pins:
-            [rows] = await once(self._world.pool, [Query("run_pins", named("gate", "run_pins"), {"run": run})])
-            if not rows:
-                raise ApplicationError(f"no run {run!r} was admitted", type="NotAdmitted", non_retryable=True)
-            if len(self._pins) > MAX_PINS:
-                self._pins.clear()
-            self._pins[run] = Pins(rows[0]["tenant"], rows[0]["graph_digest"], rows[0]["correlation_id"])
-        return self._pins[run]
+
+async def asked(kind: CallKind, given: CallInput, called: Named, world: World, pins: dict[str, Pins]) -> GateCall:
+    """The call as the gate sees it: named by Temporal, prepared from the published graph. Raises ApplicationError."""
+    run = called.run
+    tenant, graph_digest, correlation_id = await _pinned(run, world, pins)
+    graph = await world.graph(graph_digest)
+    node_id, visit = _place(called.activity_id)
+    node = graph.nodes.get(node_id)
+    same = (given.node, given.visit, given.kind) == (node_id, visit, kind)
+    if node is None or not same or not _is_nodes_own(given, node, called.activity_id):
+        raise ApplicationError("the input is not of this activity", type="BadCall", non_retryable=True)
+    given = await resolved(given, tenant, world)
+    refused: VertebraError | None = None
+    try:
+        prepared = await KINDS[kind].prepare(given, graph, node, tenant, world)
+    except NotFound:
+        raise
+    except VertebraError as error:
+        prepared, refused = _unprepared(given, node.agent), error
+    return GateCall(
+        run=run,
+        tenant=tenant,
+        correlation_id=correlation_id,
+        activity_id=called.activity_id,
+        execution_id=called.execution_id,
+        worker=world.worker,
+        graph=graph,
+        node=node,
+        given=given,
+        prepared=prepared,
+        context=called.context,
+        id=derive(run, called.activity_id, prepared.digest, "call"),
+        refused=refused,
+    )
+
+
+async def _pinned(run: str, world: World, pins: dict[str, Pins]) -> Pins:
+    if run not in pins:
+        [rows] = await once(world.pool, [Query("run_pins", named("gate", "run_pins"), {"run": run})])
+        if not rows:
+            raise ApplicationError(f"no run {run!r} was admitted", type="NotAdmitted", non_retryable=True)
+        if len(pins) > MAX_PINS:
+            pins.clear()
+        pins[run] = Pins(rows[0]["tenant"], rows[0]["graph_digest"], rows[0]["correlation_id"])
+    return pins[run]
 
 
 def _mark_lines(call: GateCall) -> None:
@@ -192,7 +208,8 @@ def _is_one_of(named: str, turn: str) -> bool:
     return before == turn and re.fullmatch("[1-9][0-9]{0,5}", index) is not None
 
 
-def _caller(call: GateCall, attempt: Attempt) -> Caller:
+def caller(call: GateCall, attempt: Attempt) -> Caller:
+    """Whom an attempt acts for."""
     return Caller(
         run=call.run,
         tenant=call.tenant,

@@ -65,12 +65,13 @@ def event_of(call: commands.Call, error: ActivityError) -> events.Event | None:
     if isinstance(cause, TimeoutError):
         return None
     if isinstance(cause, ApplicationError):
-        return _named(call, cause)
+        return named(call, cause)
     kind = "ServerError" if isinstance(cause, ServerError) else type(cause).__name__
     return events.CallFailed(call.activity_id, _error(call, kind, str(cause), 0, None))
 
 
-def _named(call: commands.Call, cause: ApplicationError) -> events.Event:
+def named(call: commands.Call, cause: ApplicationError) -> events.Event:
+    """What an error by which a call ended for good means to the run."""
     if cause.type == "Hold" and cause.details:
         return events.HoldOpened(call.activity_id, Hold.model_validate(cause.details[0]))
     detail = cause.details[0] if cause.details and isinstance(cause.details[0], dict) else {}

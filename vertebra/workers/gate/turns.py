@@ -14,7 +14,7 @@ from typing import Protocol
 
 from vertebra.schemas.audit import Head
 from vertebra.schemas.errors import AuditRefused, VertebraError
-from vertebra.store.pool import Pool
+from vertebra.store.pool import Links
 from vertebra.store.transaction import Query, Row, transaction
 
 TOGETHER = 16
@@ -57,7 +57,7 @@ class _Ticket:
 class Turns:
     """The turns of all runs of one worker."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Links) -> None:
         self._pool = pool
         self._waiting: dict[str, list[_Ticket]] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
