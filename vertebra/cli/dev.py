@@ -13,7 +13,6 @@ from pathlib import Path
 import typer
 
 from vertebra.cli import keys
-from vertebra.cli.compiling import compile_file
 from vertebra.cli.desk import Desk, open_desk, system_user
 from vertebra.cli.graphs import publish_draft
 from vertebra.cli.options import AsJson
@@ -28,6 +27,7 @@ from vertebra.services.state import Services
 from vertebra.services.supervisor import Supervisor
 from vertebra.settings import variable
 from vertebra.store.migrate import migrate
+from vertebra.workers.compiling import compile_file
 
 app = typer.Typer()
 WORKER = "worker"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vertebra.cli.compiling import Compiled, compile_file, file_of, is_file
+from vertebra.cli.compiling import file_of, is_file
 from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.endings import FAILED
 from vertebra.cli.options import As, AsJson
@@ -16,6 +16,7 @@ from vertebra.client import graphs
 from vertebra.compiler import Project, read_project
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import Complaints, GraphError, NotFound, PolicyError, VertebraError
+from vertebra.workers.compiling import Compiled, compile_file
 
 check_app = typer.Typer()
 publish_app = typer.Typer()

@@ -34,6 +34,7 @@ WORDS = {
     "demo": Word("demo.command:app", "Show everything on a free, scripted model, on real servers."),
     "doctor": Word("doctor:app", "Check this machine and this project's settings."),
     "check": Word("graphs:check_app", "Check graphs without publishing them."),
+    "test": Word("scenarios:app", "Play the scenarios of this project, offline."),
     "publish": Word("graphs:publish_app", "Publish a graph, or make an older version current again."),
     "run": Word("run:app", "Start a graph and follow it."),
     "runs": Word("runs:app", "List, show and watch runs, and get their results."),

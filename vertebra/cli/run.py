@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vertebra.cli.compiling import compile_file, file_of, is_file
+from vertebra.cli.compiling import file_of, is_file
 from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.endings import DONE
 from vertebra.cli.follow import Follower, hints
@@ -22,6 +22,7 @@ from vertebra.compiler import read_project
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.fields import fields_of
 from vertebra.store.pool import Connection
+from vertebra.workers.compiling import compile_file
 
 app = typer.Typer()
 STARTERS = ("starter", "operator", "admin")

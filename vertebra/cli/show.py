@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vertebra.cli.compiling import compile_file, file_of, is_file
+from vertebra.cli.compiling import file_of, is_file
 from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.options import AsJson
 from vertebra.cli.output import money, span, stamp, table, when
@@ -22,6 +22,7 @@ from vertebra.schemas.envelope import Envelope
 from vertebra.schemas.errors import NotFound
 from vertebra.schemas.graph import END, CompiledGraph, Node, Route
 from vertebra.store.transaction import Row
+from vertebra.workers.compiling import compile_file
 
 app = typer.Typer()
 

@@ -32,14 +32,17 @@ class Start:
     argument: dict[str, Json]
 
 
-def start_of(published: Published, value: Json, signer: Signer) -> Start:
-    """A ticketed start of this version with this input. Raises BadInput, listing all that is wrong with it."""
+def start_of(published: Published, value: Json, signer: Signer, run: RunId | None = None) -> Start:
+    """A ticketed start of this version with this input, under a fresh id if none is given.
+
+    Raises BadInput, listing all that is wrong with it.
+    """
     name = published.graph.name
     check_fields(fields_of(published.graph.input_json), check_value(value, at="input"), at=f"input of {name}")
     text = json_text(value)
     if len(text.encode()) > MAX_INPUT_BYTES:
         raise BadInput(f"larger than {MAX_INPUT_BYTES} bytes", at=f"input of {name}")
-    run = RunId(f"{name}-{ulid(time.time_ns() // 1_000_000, secrets.token_bytes(10))}")
+    run = run or RunId(f"{name}-{ulid(time.time_ns() // 1_000_000, secrets.token_bytes(10))}")
     marked = MarkedStart(
         vertebra=1, version=published.graph.version, input=text, ticket=_ticket(run, published, text, signer)
     )

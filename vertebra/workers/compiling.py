@@ -1,0 +1,72 @@
+"""From a project's files to a graph with every text that it pins: where compiler, tools and prices meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vertebra.client.graphs import PinnedText
+from vertebra.compiler import Catalogue, Project, compile_graph, pinned_prices, read_graph
+from vertebra.ledger.prices import UNLISTED, price_of
+from vertebra.providers.registry import known_words
+from vertebra.schemas.authored import AgentGraph
+from vertebra.schemas.canonical import canonical_bytes
+from vertebra.schemas.errors import BadFile, Unpriced
+from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.money import PriceTable
+from vertebra.tools.registry import builtin
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A graph that may be published."""
+
+    file: Path
+    graph: CompiledGraph
+    texts: tuple[PinnedText, ...]
+
+
+def compile_file(project: Project, path: Path) -> Compiled:
+    """Compile one file of a project. Raises Complaints, with everything that is wrong, or BadFile."""
+    shown = path.resolve()
+    name = shown.relative_to(project.folder.resolve()) if shown.is_relative_to(project.folder.resolve()) else path
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadFile(f"cannot be read: {error.strerror}", at=str(name)) from None
+    authored = read_graph(text, str(name))
+    prices, unpriced = _prices(authored, project)
+    specs = builtin().specs
+    catalogue = Catalogue(
+        prompts=project.prompts,
+        tools=specs,
+        prices=prices,
+        providers=known_words(),
+        unpriced=unpriced,
+        roles=project.roles,
+        services=project.services,
+    )
+    graph = compile_graph(authored, catalogue)
+    texts = [PinnedText("prompt", project.prompts[ref].canonical) for ref in graph.prompts]
+    texts += [PinnedText("tool", canonical_bytes(specs[tool].canonical)) for tool in graph.tools]
+    if graph.prices is not None:
+        texts.append(PinnedText("prices", pinned_prices(graph, prices).canonical))
+    return Compiled(path, graph, tuple(texts))
+
+
+def _prices(authored: AgentGraph, project: Project) -> tuple[PriceTable, dict[str, str]]:
+    """The project's prices with today's listed ones of the graph's models; agent to why its model has none."""
+    found = {(price.provider, price.model): price for price in project.prices.prices}
+    unpriced: dict[str, str] = {}
+    words, now = known_words(), datetime.now(UTC)
+    for name, agent in authored.agents.items():
+        provider = words.get(agent.model.provider, agent.model.provider)
+        try:
+            price = price_of(provider, agent.model.model, project.prices, now, endpoint=agent.model.endpoint)
+        except Unpriced as error:
+            if error.why != UNLISTED:
+                unpriced[name] = error.why
+            continue
+        found[price.provider, price.model] = price
+    return PriceTable(prices=tuple(found.values())), unpriced
