@@ -66,7 +66,7 @@ class Recording(MemoryPool):
     async def begin(self) -> bool:
         owns = await super().begin()
         if owns:
-            self.told.append(Told("begin", {}, []))
+            self.told.append(Told("begin", {"now": self.rows.now}, []))
         return owns
 
     def end(self, *, undone: bool) -> None:
@@ -102,7 +102,7 @@ class Both(NamedTuple):
 
 @asynccontextmanager
 async def both(replies: Mapping[str, Json] | None = None) -> AsyncIterator[Both]:
-    clock = Clock(datetime.now(UTC))
+    clock = Clock()
     pool = Recording(clock)
     replies = replies or read_replies(TEMPLATE / "replies")
     async with (
@@ -117,56 +117,66 @@ async def postgres(database: str) -> AsyncIterator[Connection]:
     """An empty database with this release's schema, and every right in it."""
     await asyncio.to_thread(migrate, database, PASSWORDS)
     async with await connect(database) as connection:
+        await _under_our_clock(connection)
         yield connection
 
 
+async def _under_our_clock(connection: Connection) -> None:
+    """The server's `now()` is whatever the test says: else nothing that takes hours could be played on it."""
+    told = "select current_setting('test.now')::timestamptz"
+    await connection.execute(f"create function public.now() returns timestamptz language sql stable return ({told})")
+    await connection.execute("set search_path = public, pg_catalog")
+    columns = await connection.execute(
+        "select table_name, column_name from information_schema.columns "
+        "where table_schema = 'public' and column_default = 'pg_catalog.now()'"
+    )
+    rows = await columns.fetchall()
+    assert rows, "the columns whose default is the time"
+    for table, column in rows:
+        await connection.execute(f"alter table {table} alter column {column} set default public.now()")
+    await connection.execute(
+        "create or replace function vertebra_published_now() returns trigger language plpgsql as "
+        "$$ begin new.at := public.now(); return new; end $$"
+    )
+
+
 async def assert_same(told: list[Told], connection: Connection) -> None:
-    """Postgres gives the very rows, but for times; a refused statement is refused there too."""
+    """Postgres gives the very rows at the very times; a refused statement is refused there too."""
     await connection.execute(f"truncate {', '.join(TABLES.split())} restart identity cascade")
     refused = False
-    times: dict[datetime, datetime] = {}
     for number, one in enumerate(told):
         if refused and one.sql != "rollback":
             continue
         where = f"statement {number}: {NAMES.get(one.sql, one.sql)}"
-        found, problem = await answered(connection, one, times)
+        found, problem = await answered(connection, one)
         assert (one.rows is None) == (problem is not None), f"{where}: one of both refused: {problem}"
         refused = problem is not None
         if one.rows is not None:
             assert alike(one.rows, one.sql) == alike(found, one.sql), where
-            note_times(one.rows, found, one.sql, times)
 
 
-async def answered(
-    connection: Connection, one: Told, times: Mapping[datetime, datetime]
-) -> tuple[list[Row], psycopg.Error | None]:
-    """What Postgres says to a statement, or why it refuses. Times that it told itself are told back in its own."""
-    params = {
-        name: times.get(value, value) if isinstance(value, datetime) else value for name, value in one.params.items()
-    }
+async def answered(connection: Connection, one: Told) -> tuple[list[Row], psycopg.Error | None]:
+    """What Postgres says to a statement at the same time, or why it refuses."""
+    statements: list[tuple[str, Mapping[str, Any]]] = [(one.sql, one.params)]
+    if one.sql == "begin":
+        clock = {"now": one.params["now"].isoformat()}
+        statements = [("begin", {}), ("select set_config('test.now', %(now)s, true)", clock)]
     try:
-        [found] = await round_trip(connection, [(one.sql, params)])
+        found = await round_trip(connection, statements)
     except psycopg.Error as problem:
         return [], problem
-    return [dict(row) for row in found], None
-
-
-def note_times(ours: list[Row], theirs: list[Row], sql: str, times: dict[datetime, datetime]) -> None:
-    """Which of the server's times stands for which of the clock's."""
-    keyed = (lambda row: alike([row], sql)) if "order by" not in sql else (lambda row: [])
-    for mine, found in zip(sorted(ours, key=keyed), sorted(theirs, key=keyed), strict=True):
-        times |= {value: found[name] for name, value in mine.items() if isinstance(value, datetime)}
+    return [dict(row) for row in found[0]], None
 
 
 def alike(rows: list[Row], sql: str) -> list[str]:
-    """The rows without what only a clock or a sequence decides; in their order where the statement gives one."""
+    """The rows in a form that can be compared; in their order where the statement gives one."""
     plain = [repr(sorted((name, _plain(value)) for name, value in row.items())) for row in rows]
     return plain if "order by" in sql else sorted(plain)
 
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return "a time"
+        return value.astimezone(UTC).isoformat()
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
@@ -230,6 +240,9 @@ async def by_themselves() -> list[Told]:
         await two.say("gate", "revocations", tenant=tenant, targets=["python", "bash"])
         order = {"epoch": 0, "node": None, "visit": None, "verb": "renew", "arguments": None, "arguments_digest": None}
         await two.say("client", "put_command", tenant=tenant, id="c1", **of_run, **order, **signed)
+        await two.say("steps", "run_contexts", **of_run)
+        await two.say("steps", "touch_execution", **of_run, execution_id="another")
+        await two.say("steps", "run_row", **of_run)
         await two.say("steps", "put_renewal", **of_run, command="c1", seconds=10**9, context=None)
         await two.say("gate", "contexts", context=root)
         await two.say("steps", "context_lives", **of_run)

@@ -1,0 +1,208 @@
+"""Scenario files: each template's own pass, mistakes are told at their line, and what fails says expected and got."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from vertebra.boundary.cel_child import CelChild
+from vertebra.cli.main import main
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import Complaints
+from vertebra.testing import read_scenarios, run_scenario
+
+TEMPLATES = Path(__file__).parents[3] / "vertebra/templates"
+PROJECTS = sorted(path.parent for path in TEMPLATES.glob("*/vertebra.toml"))
+SUPPORT = TEMPLATES / "customer-support"
+PLAIN = """\
+scenario: plain
+graph: customer-support
+input: {ticket: "Hello, when will my parcel arrive?", email: mia@example.com}
+"""
+
+
+@pytest.fixture(scope="module")
+async def cel() -> AsyncIterator[CelChild]:
+    """One guarded child for all plays."""
+    async with CelChild() as child:
+        yield child
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The support template without its scenarios."""
+    folder = tmp_path / "shop"
+    shutil.copytree(SUPPORT, folder)
+    shutil.rmtree(folder / "tests")
+    (folder / "tests").mkdir()
+    return folder
+
+
+def write(project: Path, text: str, name: str = "plain") -> None:
+    (project / f"tests/{name}.yaml").write_text(text, encoding="utf-8")
+
+
+def call(project: Path, *args: str) -> int:
+    """The exit code of `vertebra test`."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--project", str(project), "test", *args])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda path: path.name)
+async def test_each_template_passes_its_own_scenarios(project: Path, cel: CelChild) -> None:
+    """Every scenario that a template ships comes out as it says."""
+    scenarios = read_scenarios(project)
+
+    results = [await run_scenario(scenario, cel) for scenario in scenarios]
+
+    assert scenarios
+    assert {scenario.name: () for scenario in scenarios} == {one.scenario.name: one.differences for one in results}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("replies: {clasify: [{kind: spam}]}", "tests/plain.yaml:4: 'clasify' is no node with a model"),
+        ("approvals: {draft: x}", "tests/plain.yaml:4"),
+        ("approvals:\n  send: {as: nobody, decision: approve}", "tests/plain.yaml:5: nobody is called 'nobody'"),
+        ("approvals:\n  send: {decision: aprove}", "tests/plain.yaml:5: approvals.send.decision"),
+        ("approvals:\n  apologis: {decision: approve}", "did you mean 'apologise'?"),
+        ("approvals:\n  send: {decision: edit}", "tests/plain.yaml:5: an edit says which arguments change"),
+        ("approvals:\n  send: {decision: approve, after: soon}", "tests/plain.yaml:5: 'soon' is no duration"),
+        ("commands: [{retry: snd}]", "tests/plain.yaml:4: 'snd' is no node of graph 'customer-support'; did you mean"),
+        ("commands: [{retry: send, skip: send}]", "tests/plain.yaml:4: a command has exactly one verb"),
+        ("commands: [{top_up: {usd: -1}}]", "tests/plain.yaml:4: these are no dollars"),
+        ("tools: {send_mail: []}", "tests/plain.yaml:4: 'send_mail' is no tool; did you mean 'send_email'?"),
+        ("expect:\n  path: [classify, reserch]", "'reserch' is no node of graph 'customer-support'; did you mean"),
+        ("expect:\n  output: {stats: open}", "tests/plain.yaml:5: 'stats' is no field of the output"),
+        ("expect:\n  audit: {llm_cal: 1}", "'llm_cal' is no operation of the audit; did you mean 'llm_call'?"),
+        ("expect:\n  stauts: completed", "tests/plain.yaml:5: there is no key 'stauts' here; did you mean 'status'?"),
+        ("expects: {}", "tests/plain.yaml:4: there is no key 'expects' here; did you mean 'expect'?"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(project: Path, text: str, complaint: str) -> None:
+    """An unknown name, a wrong shape: file and line, and the nearest name."""
+    write(project, PLAIN + text)
+
+    with pytest.raises(Complaints) as told:
+        read_scenarios(project)
+
+    assert complaint in str(told.value)
+
+
+def test_all_mistakes_of_all_files_are_told_at_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files with one mistake each: both are told, nothing is played, the code says that it is not sound."""
+    write(project, PLAIN.replace("customer-support", "customer-suport"))
+    write(project, PLAIN.replace("plain", "other") + "expect: {path: [nowhere]}", "other")
+
+    assert 1 == call(project)
+
+    said = capsys.readouterr()
+    assert "" == said.out
+    assert "tests/plain.yaml:2: this project has no graph 'customer-suport'" in said.err
+    assert "tests/other.yaml:4: 'nowhere' is no node" in said.err
+
+
+def test_a_failing_expectation_shows_both_sides(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, with file, line, expected and got."""
+    write(project, PLAIN + "expect:\n  status: aborted\n  cost_usd: {max: 0.001}\n  audit: {llm_call: 9}\n")
+
+    assert 1 == call(project)
+
+    said = capsys.readouterr().out
+    assert 'tests/plain.yaml:5: status: expected "aborted", got "completed"' in said
+    assert 'tests/plain.yaml:6: cost_usd: expected {"max": 0.001}, got "$0.002056"' in said
+    assert "tests/plain.yaml:7: audit.llm_call: expected 9, got 4" in said
+    assert "1 scenarios, 1 failed" in said
+
+
+@pytest.mark.parametrize("args", [(), ("--json",)])
+def test_the_output_is_the_same_twice(project: Path, args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output holds no time, no random id, nothing of the machine."""
+    shutil.copy(SUPPORT / "tests/large_refund.yaml", project / "tests")
+
+    said = [(call(project, *args), capsys.readouterr().out) for _ in range(2)]
+
+    assert said[0] == said[1]
+    assert 0 == said[0][0]
+
+
+def test_json_has_everything_of_a_play(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` names path, output, cost, counts, mails and tools of each scenario."""
+    write(project, PLAIN)
+
+    assert 0 == call(project, "--json", "--scenario", "plain")
+
+    [found] = json.loads(capsys.readouterr().out)
+    assert ["classify", "research", "draft", "send"] == found["path"]
+    assert (True, "completed", 2056) == (found["ok"], found["status"], found["cost_microusd"])
+    assert {"search_docs": 1, "send_email": 1} == found["tools"]
+    assert "mia@example.com" == found["mails"][0]["to"]
+
+
+def test_an_unknown_scenario_is_told_with_the_nearest(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--scenario plan` is a mistake, and says which one may be meant."""
+    write(project, PLAIN)
+
+    assert 0 != call(project, "--scenario", "plan")
+
+    assert "did you mean 'plain'?" in capsys.readouterr().err
+
+
+def test_input_that_breaks_the_graph_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scenario's input is checked as that of any start."""
+    write(project, PLAIN.replace("email:", "mail:"))
+
+    assert 2 == call(project)
+
+    assert "email" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("approvals: {send: {decision: approve}}", 'expected [], got ["approve of send"]'),
+        ("commands: [{retry: send}]", 'expected [], got ["retry send"]'),
+    ],
+)
+async def test_an_act_that_nobody_waits_for_fails(project: Path, cel: CelChild, text: str, said: str) -> None:
+    """A decision about what was never asked tests nothing, so it is told."""
+    write(project, PLAIN + text)
+    [scenario] = read_scenarios(project)
+
+    result = await run_scenario(scenario, cel)
+
+    [difference] = result.differences
+    got: Json = difference.got
+    assert said == f"expected {json.dumps(difference.expected)}, got {json.dumps(got)}"
+
+
+async def test_a_tool_without_an_answer_fails_the_scenario(project: Path, cel: CelChild) -> None:
+    """A sandboxed tool has no answer offline unless the scenario gives one, whatever else is expected."""
+    turns = "{turns: [{tool_calls: [{tool: python, args: {code: '1'}}]}, {facts: [x], confidence: 0.9}]}"
+    write(project, PLAIN + f"replies: {{research: [{turns}]}}")
+    [scenario] = read_scenarios(project)
+
+    result = await run_scenario(scenario, cel)
+
+    assert ["refused or missing"] == [one.what for one in result.differences]
+    assert ("tools.python: the scenario gives no answer for this call",) == result.outcome.notes
+
+
+async def test_a_refused_decision_fails_the_scenario(project: Path, cel: CelChild) -> None:
+    """The backup may not decide before the escalation: the real check says so."""
+    shutil.copy(SUPPORT / "tests/large_refund.yaml", project / "tests")
+    file = project / "tests/large_refund.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("after: 5h", "after: 3h"), encoding="utf-8")
+    [scenario] = read_scenarios(project)
+
+    result = await run_scenario(scenario, cel)
+
+    assert "has not been escalated yet" in result.outcome.notes[0]
+    assert not result.ok
