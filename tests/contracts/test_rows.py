@@ -296,6 +296,8 @@ async def by_themselves() -> list[Told]:
         await two.say("gate", "withdraw_approval", id="past-2")
         await two.say("steps", "asked_approvals", ids=["past-1", "past-2", asked["id"]])
         await two.say("gate", "expire_approval", id=asked["id"])
+        await two.say("gate", "withdraw_visit", **of_run, node=asked["node"], visit=asked["visit"])
+        await two.say("steps", "open_approvals", **of_run)
         await two.say("keeper", "lock_run", **of_run)
         human = {**past, "kind": "human", "subject": ""}
         await two.say("gate", "open_approval", **human, id="human", round=1)

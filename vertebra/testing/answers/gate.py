@@ -146,6 +146,11 @@ def withdraw_approval(rows: Rows, p: Params) -> None:
         rows.change("approvals", (p["id"],), state="withdrawn")
 
 
+def withdraw_visit(rows: Rows, p: Params) -> None:
+    for row in rows.of("approvals", run=p["run"], node=p["node"], visit=p["visit"], state="pending"):
+        rows.change("approvals", (row["id"],), state="withdrawn")
+
+
 def expire_approval(rows: Rows, p: Params) -> None:
     for row in rows.of("approvals", id=p["id"], state="pending"):
         if row["expires_at"] is not None and row["expires_at"] <= rows.now:
@@ -232,6 +237,7 @@ ANSWERS: Mapping[str, Answer] = {
     "put_envelope": put_envelope,
     "open_approval": open_approval,
     "withdraw_approval": withdraw_approval,
+    "withdraw_visit": withdraw_visit,
     "expire_approval": expire_approval,
     "put_denied": put_denied,
     "graph": graph,
