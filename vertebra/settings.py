@@ -176,6 +176,11 @@ class Settings(BaseSettings):
     """
     sandbox_python: Path | None = None
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where this worker serves its figures for Prometheus; nowhere by default."""
+    metrics_host: str = "127.0.0.1"
+    """Other machines reach the figures only where this says so."""
+    traces_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$")
+    """The OTLP/HTTP collector of spans, such as http://127.0.0.1:4318/v1/traces; without one, none are sent."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     limits: Limits = Limits()
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -31,8 +32,12 @@ from vertebra.store.schema import check_schema
 from vertebra.tools.host_client import ToolHost
 from vertebra.tools.registry import Registry, builtin_tools
 from vertebra.workers.build import working
-from vertebra.workers.keeper import Keeper
+from vertebra.workers.keeper import DUTIES, Keeper
+from vertebra.workers.keeper.duty import Duty
+from vertebra.workers.keeper.spans import spans_duty
 from vertebra.workers.plugin import plugin
+from vertebra.workers.telemetry import genai
+from vertebra.workers.telemetry.otlp import Otlp
 from vertebra.workflows import visibility
 
 log = structlog.get_logger()
@@ -45,13 +50,26 @@ ATTRIBUTES = tuple(
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; work in flight is then finished or handed back. Raises SettingsError, StoreError."""
     client = await connect(settings)
-    async with made_world(settings) as world:
-        keeper = asyncio.create_task(Keeper(world, client).run())
+    async with made_world(settings) as world, collected(settings, world) as told:
+        keeper = asyncio.create_task(Keeper(world, client, duties=(*DUTIES, *told)).run())
         async with working(client, world, settings.limits):
             log.info("working", worker=world.worker, sandbox=_sandbox(world), temporal=settings.temporal_address)
             await _first(stop, keeper)
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
+
+
+@asynccontextmanager
+async def collected(settings: Settings, world: World) -> AsyncIterator[tuple[Duty, ...]]:
+    """The duties that tell collectors, if any is set. Raises SettingsError."""
+    if settings.traces_endpoint is None:
+        yield ()
+        return
+    sink = Otlp(settings.traces_endpoint, genai.resource(version("vertebra"), world.worker))
+    try:
+        yield (spans_duty(sink),)
+    finally:
+        await sink.aclose()
 
 
 async def connect(settings: Settings) -> Client:

@@ -182,3 +182,41 @@ select id, node, visit, activity_id from calls
 where run = %(run)s and status = 'intended' and not effect = any(%(repeatable)s)
     and (%(calls)s::text[] is null or id = any(%(calls)s))
 order by id;
+
+-- name: claim_exports
+-- Runs with entries that no collector was told, each pushed back before it is told: 2, 4 .. 256 s if that fails.
+update exports e set tries = e.tries + 1, due_at = now() + make_interval(secs => 2 ^ least(e.tries + 1, 8))
+where e.sink = 'spans' and e.run in (
+    select x.run from exports x join runs r on r.id = x.run
+    where x.sink = 'spans' and x.done_at is null and x.due_at <= now() and (r.audit_seq > x.seq or r.ended_at is not null)
+    order by x.due_at limit %(limit)s for update of x skip locked
+)
+returning e.run, e.seq;
+
+-- name: export_run
+-- What all spans of a run share.
+select id, graph_digest, correlation_id from runs where id = %(run)s;
+
+-- name: export_facts
+-- Every entry of a run without its content; where spans begin may lie before what was told last.
+select seq, facts from audit where stream = %(run)s and facts is not null order by seq;
+
+-- name: export_replies
+-- What models said of replies that came since.
+select c.id, c.result from calls c
+where c.run = %(run)s and c.kind = 'llm' and c.status = 'done' and c.result is not null and c.id in (
+    select facts ->> 'call' from audit
+    where stream = %(run)s and seq > %(after)s and facts ->> 'operation' = 'llm_call' and facts ->> 'phase' = 'outcome'
+);
+
+-- name: export_tools
+-- The entries of tools that ended since: they name the definition that was used.
+select body from audit
+where stream = %(run)s and seq > %(after)s and facts ->> 'operation' = 'tool_execution' and facts ->> 'phase' = 'outcome';
+
+-- name: move_export
+-- Told up to here. Of a run that has ended, that is all, until it is resumed.
+update exports e set seq = greatest(e.seq, %(seq)s), tries = 0, due_at = now() + make_interval(secs => %(again_s)s),
+    done_at = case when r.ended_at is not null and r.audit_seq <= %(seq)s then now() end
+from runs r
+where r.id = e.run and e.sink = 'spans' and e.run = %(run)s;
