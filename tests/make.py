@@ -16,6 +16,7 @@ from vertebra.schemas.graph import (
     CompiledGraph,
     Condition,
     Edge,
+    HttpCall,
     Join,
     Model,
     Node,
@@ -61,6 +62,10 @@ def agent(name: str, needs: Mapping[str, str | Value] | None = None, **more: Any
 
 def tool(name: str, needs: Mapping[str, str | Value] | None = None, **more: Any) -> Node:
     return _node(name, "tool", needs, tool=more.pop("tool", "send_email"), effect=more.pop("effect", "keyed"), **more)
+
+
+def http(name: str, call: HttpCall, needs: Mapping[str, str | Value] | None = None, **more: Any) -> Node:
+    return _node(name, "http", needs, http=call, effect=more.pop("effect", "pure"), **more)
 
 
 def human(name: str, show: Mapping[str, str | Value] | None = None, **more: Any) -> Node:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -270,10 +270,12 @@ async def staged(
     work: bool = True,
     endpoints: Mapping[str, str | None] | None = None,
     prices: Sequence[Price] = (),
+    change: Callable[[World], World] = lambda world: world,
 ) -> AsyncIterator[Stage]:
     """Set everything up, with a worker in this process unless `work` is off.
 
-    `endpoints`: addresses of model servers, each with the name of its key; `prices`: more of the operator's own.
+    `endpoints`: addresses of model servers, each with the name of its key; `prices`: more of the operator's own;
+    `change` makes the world another one.
     """
     async with AsyncExitStack() as stack:
         client = await Client.connect(services.temporal_address, plugins=[plugin()])
@@ -308,6 +310,7 @@ async def staged(
             secret=environment_secret,
             tool_host=host,
         )
+        world = change(world)
         prompts = {**project.prompts, SAY.ref: SAY}
         made = Stage(client, world, api, owner, project, prompts, sales)
         await made.enroll("ada", "support_lead", "operator", "author", "starter")

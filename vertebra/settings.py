@@ -7,13 +7,14 @@ folder, else it is the default. The services' addresses count only where nobody 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -32,6 +33,8 @@ from pydantic_settings import (
 )
 
 from vertebra.policies.fields import nearest
+from vertebra.policies.hosts import HOST_RULE, has_port, is_rule
+from vertebra.policies.secret_refs import SECRET_RULE, is_secret_rule
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import SettingsError
 from vertebra.schemas.ids import ENDPOINT, SECRET
@@ -110,6 +113,22 @@ def _endpoint(value: object) -> object:
     return {"url": url, "secret": secret.strip() or None}
 
 
+def _rules(is_good: Callable[[str], bool], advice: str) -> AfterValidator:
+    """Each entry of a list must be a rule."""
+
+    def checked(value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not is_good(one):
+                raise ValueError(f"{one!r} is no rule; {advice}")
+        return value
+
+    return AfterValidator(checked)
+
+
+HostRules = Annotated[Names, NoDecode, _rules(is_rule, HOST_RULE)]
+SecretRules = Annotated[Names, NoDecode, _rules(is_secret_rule, SECRET_RULE)]
+
+
 class Limits(BaseModel):
     """How much one worker does at once."""
 
@@ -174,6 +193,14 @@ class Settings(BaseSettings):
     `http://127.0.0.1:8000/v1, https://llm.example.com/v1 secret://env/EXAMPLE_KEY`. A vendor's own address stands here
     only to take its key from elsewhere: `https://api.openai.com/v1 secret://file/run/secrets/openai`.
     """
+    egress_hosts: HostRules = ()
+    """The operator's allow-list of hosts for requests: api.example.org, *.example.org, api.example.org:8443."""
+    egress_inside: Names = ()
+    """HOST:PORT of those whose addresses need not be public; counts only with egress_inside_is_unsafe."""
+    egress_inside_is_unsafe: bool = False
+    """Says that somebody knows what egress_inside gives up."""
+    egress_secrets: SecretRules = ()
+    """Which secret a request may take where: secret://env/SHOP_KEY@api.example.org."""
     sandbox_python: Path | None = None
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Where this worker serves its figures for Prometheus; nowhere by default."""
@@ -203,6 +230,19 @@ class Settings(BaseSettings):
         if len(urls) != len(set(urls)):
             raise ValueError("an endpoint stands here twice; which key goes there must be clear")
         return endpoints
+
+    @model_validator(mode="after")
+    def _inside_is_meant(self) -> Self:
+        """A setting that weakens the guard needs a second one that says so."""
+        wrong = next((rule for rule in self.egress_inside if not has_port(rule)), None)
+        if wrong is not None:
+            raise ValueError(f"egress_inside: {wrong!r} is no HOST:PORT")
+        if self.egress_inside and not self.egress_inside_is_unsafe:
+            raise ValueError(
+                "egress_inside lets requests reach addresses that are not public; if that is meant, set "
+                f"egress_inside_is_unsafe = true as well ({variable('egress_inside_is_unsafe')})"
+            )
+        return self
 
     def dsn(self, role: Role) -> str:
         """How to reach Postgres as this role. Raises SettingsError, naming the variable."""

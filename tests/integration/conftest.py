@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.contracts.vendors.wire_server import WireServer
+from tests.shop import Shop, open_shop
 from tests.stage import Stage, staged
 from tests.stores import Migrated
 from vertebra.providers import anthropic, openai
@@ -26,8 +27,19 @@ async def model_server() -> AsyncIterator[WireServer]:
 
 
 @pytest.fixture(scope="session")
+async def shop() -> AsyncIterator[Shop]:
+    """The one host that the stage's worker may send requests to."""
+    async with open_shop() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
 async def stage(
-    services: Services, migrated: Migrated, model_server: WireServer, tmp_path_factory: pytest.TempPathFactory
+    services: Services,
+    migrated: Migrated,
+    model_server: WireServer,
+    shop: Shop,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Stage]:
     """A worker on the session's servers, with the customer-support graph published."""
     replies: dict[str, Json] = {name: [{"reply": f"{name} said"}] for name in ("one", "two", "three", "after")}
@@ -49,7 +61,13 @@ async def stage(
         Price(provider="openai", model="of-my-own", input=0, output=0),
     ]
     async with staged(
-        services, migrated, tmp_path_factory.mktemp("stage"), replies=replies, endpoints=endpoints, prices=prices
+        services,
+        migrated,
+        tmp_path_factory.mktemp("stage"),
+        replies=replies,
+        endpoints=endpoints,
+        prices=prices,
+        change=shop.reachable,
     ) as made:
         await made.publish(made.support)
         yield made

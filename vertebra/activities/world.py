@@ -12,6 +12,7 @@ from pathlib import Path
 from vertebra.activities.kept import Kept
 from vertebra.audit.chain import MacKey
 from vertebra.boundary.cel_child import CelChild
+from vertebra.boundary.egress import Egress
 from vertebra.ledger.prices import price_of
 from vertebra.policies.budget import dearer
 from vertebra.policies.seal import SealKey
@@ -61,6 +62,10 @@ class World:
     elapsed: Callable[[], float] = time.monotonic
     """Seconds on a clock that never jumps, for how long a call took."""
     tool_host: ToolHost | None = None
+    egress: Egress | None = None
+    """What requests to outside leave by; None where this worker sends none."""
+    egress_secrets: tuple[str, ...] = ()
+    """Rules `REFERENCE@HOST`: which secret a request may take where."""
     drafts: bool = False
     _graphs: Kept[str, CompiledGraph] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
     _prompts: Kept[str, Prompt] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)

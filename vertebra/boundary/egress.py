@@ -81,6 +81,8 @@ class Ask:
     address: str
     headers: Mapping[str, str]
     body: bytes | None = None
+    private: frozenset[str] = frozenset()
+    """Names of headers, in lower case, that hold secrets: like those of SECRET_HEADERS they follow no redirect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +338,7 @@ def _redirected(ask: Ask, to: str) -> Ask:
     if old.host != new.host or (old.scheme == "https" and new.scheme != "https"):
         do = "use the new address, if it is one to be trusted"
         raise EgressRefused(f"{str(old)!r} redirects to {new.scheme}://{new}, another place", do=do)
-    kept = {name: value for name, value in ask.headers.items() if name.lower() not in SECRET_HEADERS}
+    kept = {name: value for name, value in ask.headers.items() if name.lower() not in SECRET_HEADERS | ask.private}
     return replace(ask, address=str(there), headers=kept)
 
 
@@ -345,10 +347,12 @@ async def _named_failures() -> AsyncIterator[None]:
     """The client's failures in our words; they name no address, whose query may be private."""
     try:
         yield
+    except httpx2.ConnectTimeout:
+        raise HttpFailed("no connection in time", kind="connect") from None
     except httpx2.TimeoutException as error:
         raise HttpFailed(f"no answer in time ({type(error).__name__})", kind="timeout") from None
     except httpx2.ConnectError as error:
-        raise HttpFailed(f"no connection: {_first_line(error)}", kind="network") from None
+        raise HttpFailed(f"no connection: {_first_line(error)}", kind="connect") from None
     except httpx2.NetworkError as error:
         raise HttpFailed(f"the connection was cut ({type(error).__name__})", kind="network") from None
     except httpx2.HTTPError as error:

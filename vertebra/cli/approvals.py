@@ -255,6 +255,8 @@ def _request(found: Approval) -> list[str]:
         form = found.request.get("form")
         asks = ["answer", *_indented(json.loads(form))] if isinstance(form, str) else []
         return ["shown", *_indented(found.arguments), *asks]
+    if found.request.get("kind") == "http":
+        return ["request", *_indented(found.arguments)]
     return ["request", *_indented(found.request)]
 
 

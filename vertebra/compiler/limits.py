@@ -25,7 +25,12 @@ def with_limits(node: Node, site: Site) -> Node:
     if timeout > deadline:
         message = f"the timeout of node {site.id!r} is longer than its deadline"
         site.tell("timeout", message, "the deadline covers all attempts")
-    update = {"retry": _retry(site), "timeout_s": timeout, "deadline_s": deadline, "max_visits": visits}
+    update = {
+        "retry": _retry(site, node.effect == "irreversible"),
+        "timeout_s": timeout,
+        "deadline_s": deadline,
+        "max_visits": visits,
+    }
     return node.model_copy(update=update)
 
 
@@ -53,19 +58,19 @@ def _time(site: Site, key: Literal["timeout", "deadline"]) -> int | None:
     return None
 
 
-def _retry(site: Site) -> Retry:
+def _retry(site: Site, once: bool) -> Retry:
     path, found = next(
         ((path, retry) for path, source in _sources(site) if (retry := source.retry) is not None),
         (site.path, AuthoredRetry()),
     )
     path = (*path, "retry")
     default = Retry()
-    once = any(tool.effect == "irreversible" for tool in site.tools) and site.tool is not None
     attempts = found.max_attempts if found.max_attempts is not None else 1 if once else default.max_attempts
     if not 1 <= attempts <= MOST_ATTEMPTS:
         site.complain((*path, "max_attempts"), f"max_attempts is not between 1 and {MOST_ATTEMPTS}")
     elif once and attempts > 1:
-        message = f"node {site.id!r} would try the irreversible tool {site.node.tool!r} {attempts} times"
+        what = f"tool {site.node.tool!r}" if site.node.tool is not None else "request"
+        message = f"node {site.id!r} would try the irreversible {what} {attempts} times"
         site.complain((*path, "max_attempts"), message, "write max_attempts: 1, or leave it out")
     factor = default.factor if found.factor is None else found.factor
     if not 1 <= factor <= 10:

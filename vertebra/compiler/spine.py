@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from vertebra.compiler.catalogue import Catalogue
 from vertebra.compiler.durations import DURATION, MONEY, microusd, seconds
+from vertebra.compiler.reach import hosts_of
 from vertebra.policies.fields import nearest
+from vertebra.policies.hosts import HOST_RULE, is_rule
 from vertebra.schemas.authored import AgentGraph, AuthoredAgent, AuthoredBudget, AuthoredModel, AuthoredSpine
 from vertebra.schemas.canonical import json_text
 from vertebra.schemas.graph import Agent, Budget, Model, Spine
@@ -21,7 +23,7 @@ def lower_spine(graph: AgentGraph, catalogue: Catalogue, complain: Complain) -> 
     spine = graph.spine
     named = {_named(agent.model.provider, agent.model.model, catalogue) for agent in graph.agents.values()}
     if spine is None:
-        return Spine(models=tuple(sorted(named)))
+        return Spine(models=tuple(sorted(named)), hosts=hosts_of(graph))
     allowed = named if spine.models is None else {_named(*_parts(name), catalogue) for name in spine.models}
     for name in sorted(named - (allowed or named)):
         do = "add it there, or leave models out to allow exactly those that the agents name"
@@ -33,6 +35,7 @@ def lower_spine(graph: AgentGraph, catalogue: Catalogue, complain: Complain) -> 
         permissions=tuple(sorted(set(spine.permissions))),
         tools=_tools(spine, catalogue, complain),
         models=tuple(sorted(allowed)),
+        hosts=_hosts(graph, complain),
         expires_in_s=_expiry(spine, complain),
         budget=None if spine.budget is None else _budget(spine.budget, complain),
     )
@@ -63,6 +66,13 @@ def _tools(spine: AuthoredSpine, catalogue: Catalogue, complain: Complain) -> tu
         else:
             names.add(name)
     return tuple(sorted(names))
+
+
+def _hosts(graph: AgentGraph, complain: Complain) -> tuple[str, ...]:
+    for index, rule in enumerate((graph.spine.hosts if graph.spine is not None else None) or ()):
+        if not is_rule(rule):
+            complain(("spine", "hosts", index), f"{rule!r} is no host", HOST_RULE)
+    return hosts_of(graph)
 
 
 def _expiry(spine: AuthoredSpine, complain: Complain) -> int | None:

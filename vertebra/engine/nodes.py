@@ -9,12 +9,12 @@ from vertebra.engine import channels
 from vertebra.engine.decisions import Answers, ask, first_true
 from vertebra.engine.failures import block, fail
 from vertebra.engine.humans import start_human
-from vertebra.engine.sending import send_model, send_node_tool
+from vertebra.engine.sending import send_model, send_node_call
 from vertebra.engine.state import Branch, NodeResult
 from vertebra.engine.turns import start_agent
 from vertebra.engine.values import resolve, resolve_inline
 from vertebra.engine.working import Work, place
-from vertebra.schemas.call import CallError
+from vertebra.schemas.call import CallError, CallKind
 from vertebra.schemas.graph import NodeType, Value
 
 
@@ -56,12 +56,15 @@ def _start_llm(work: Work, branch: Branch) -> None:
     send_model(work, work.put(replace(branch, stage="calling")), 1, given)
 
 
-def _start_tool(work: Work, branch: Branch) -> None:
-    given = resolve(work, branch, work.node(branch).values)
-    if isinstance(given, CallError):
-        block(work, branch, given, "enter")
-        return
-    send_node_tool(work, work.put(replace(branch, stage="calling")), given)
+def _start_call(kind: CallKind) -> Callable[[Work, Branch], None]:
+    def start_call(work: Work, branch: Branch) -> None:
+        given = resolve(work, branch, work.node(branch).values)
+        if isinstance(given, CallError):
+            block(work, branch, given, "enter")
+            return
+        send_node_call(work, work.put(replace(branch, stage="calling")), kind, given)
+
+    return start_call
 
 
 def _start_rules(work: Work, branch: Branch) -> None:
@@ -99,7 +102,8 @@ def _give(work: Work, branch: Branch, values: Mapping[str, Value] | None) -> Non
 STARTS: Mapping[NodeType, Callable[[Work, Branch], None]] = {
     "llm": _start_llm,
     "agent": start_agent,
-    "tool": _start_tool,
+    "tool": _start_call("tool"),
+    "http": _start_call("http"),
     "rules": _start_rules,
     "human": start_human,
 }

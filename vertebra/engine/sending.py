@@ -6,7 +6,7 @@ from vertebra.engine.commands import Call
 from vertebra.engine.state import Branch, Pending
 from vertebra.engine.values import Given, flat_facts
 from vertebra.engine.working import Work
-from vertebra.schemas.call import CallInput, Message
+from vertebra.schemas.call import CallInput, CallKind, Message
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import activity_id
@@ -39,11 +39,11 @@ def send_model(
     work.send(activity_id(branch.at, branch.visit, turn), Pending(branch.id, input=request))
 
 
-def send_node_tool(work: Work, branch: Branch, given: Given) -> None:
-    """Call the tool of a `tool` node."""
+def send_node_call(work: Work, branch: Branch, kind: CallKind, given: Given) -> None:
+    """Make the one call of a node that is a call and nothing else."""
     node = work.node(branch)
     request = CallInput.model_construct(
-        kind="tool",
+        kind=kind,
         node=branch.at,
         visit=branch.visit,
         values=given.values,

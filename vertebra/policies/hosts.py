@@ -16,6 +16,10 @@ HOST_RULE = "write a host like api.example.org, *.example.org or api.example.org
 _RULE = re.compile(
     r"(?P<below>\*\.)?(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(?::(?P<port>\d{1,5}))?"
 )
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(?::(?P<port>[0-9]{1,5}))?(?=[/?#]|$)",
+    re.IGNORECASE,
+)
 _MOST_PORT = 65535
 
 
@@ -31,6 +35,15 @@ class Target:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+
+def target_of(address: str) -> Target | None:
+    """Where an address leads that an author wrote out, or None if that cannot be told at once."""
+    found = _ADDRESS.match(address)
+    if found is None:
+        return None
+    port = int(found["port"]) if found["port"] else PORTS[found["scheme"].lower()]
+    return Target(found["scheme"].lower(), found["host"].lower().strip("[]"), port) if 0 < port <= _MOST_PORT else None
 
 
 def is_rule(text: str) -> bool:

@@ -44,6 +44,7 @@ class AuthoredSpine(Authored):
     tools: Names = ()
     """`*` stands for all tools of the catalogue at the time of compiling."""
     models: Names | None = None
+    hosts: Names | None = None
     expires_in: str | None = None
     budget: AuthoredBudget | None = None
 
@@ -98,6 +99,11 @@ class AuthoredNode(Authored):
     tool: str | None = None
     input: Values | None = None
     args: Values | None = None
+    method: str | None = None
+    address: JsonValue = None
+    headers: Values | None = None
+    body: JsonValue = None
+    expect_status: JsonValue = None
     show: Values | None = None
     form: JsonValue = None
     rules: tuple[AuthoredRule, ...] | None = None

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from vertebra.schemas.canonical import Digest
 from vertebra.schemas.record import Recorded
 
-CallKind = Literal["llm", "tool"]
+CallKind = Literal["llm", "tool", "http"]
 HoldKind = Literal["approval", "top_up", "renewal"]
 
 
@@ -63,7 +63,7 @@ class CallInput(Recorded):
     visit: int
     turn: int | None = None
     values: dict[str, JsonValue] = {}
-    """Of `llm` and `agent`: the prompt's input. Of `tool`: the arguments."""
+    """Of `llm` and `agent`: the prompt's input. Of `tool`: the arguments. Of `http`: the parts of the request."""
     whole: ArtifactRef | None = None
     """Where the whole input is, when it is too large for an activity; only what names the call stands here too."""
     refs: dict[str, ArtifactRef] = {}
@@ -153,5 +153,5 @@ class Prepared(Recorded):
     bound_tokens: int = 0
     permissions: tuple[str, ...] = ()
     arguments: JsonValue = None
-    """Of a tool: the final arguments, as the expressions and the approver see them."""
+    """Of a tool or request: the final arguments, as the expressions and the approver see them."""
     price_digest: Digest | None = None

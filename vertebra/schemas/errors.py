@@ -30,8 +30,8 @@ FailureKind = Literal[
 ]
 """How a vendor fails; what follows from each stands in providers/errors.py."""
 
-HttpFailure = Literal["network", "timeout", "too_large", "malformed", "status"]
-"""How a request to outside fails once it has left."""
+HttpFailure = Literal["connect", "network", "timeout", "too_large", "malformed", "status"]
+"""How a request to outside fails; with `connect` nothing has left."""
 
 
 class VertebraError(Exception):

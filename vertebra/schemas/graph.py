@@ -16,7 +16,7 @@ ENGINE = 1
 END = "end"
 """The target of a final edge."""
 
-NodeType = Literal["llm", "agent", "tool", "rules", "human"]
+NodeType = Literal["llm", "agent", "tool", "http", "rules", "human"]
 Effect = Literal["pure", "idempotent", "keyed", "compensable", "irreversible"]
 REPEATABLE: tuple[Effect, ...] = ("pure", "idempotent", "keyed")
 """Effects that may be tried again without harm, the keyed ones under their own key."""
@@ -67,6 +67,9 @@ class Spine(Recorded):
     tools: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     """`provider/model`; by default exactly those that the agents name."""
+    hosts: tuple[str, ...] = ()
+    """Rules of `policies.hosts`: where requests may go, as far as the operator lets them; by default exactly the hosts
+    that the http nodes name."""
     expires_in_s: int | None = None
     """None is an explicit `never`."""
     budget: Budget | None = None
@@ -120,15 +123,27 @@ class Rule(Recorded):
     then: dict[str, Value]
 
 
+class HttpCall(Recorded):
+    """What an `http` node always sends; what a run gives stands in the node's `values`."""
+
+    method: str
+    address: str | None = None
+    """A template in which `{0}` stands for the value `address.0`; None = the whole address is the value `address`."""
+    headers: dict[str, str] = {}
+    """Literals; one may end in a reference `secret://...`, which is looked up when the request is sent."""
+    expect: tuple[str, ...] = ("2xx",)
+    """Statuses that are no failure: `204`, or `4xx` for a hundred of them."""
+
+
 class Node(Recorded):
     id: str
     type: NodeType
     agent: str | None = None
     tool: str | None = None
     effect: Effect | None = None
-    """The effect class of a `tool` node's tool."""
+    """The effect class of a `tool` node's tool, or of an `http` node's request."""
     values: dict[str, Value] = {}
-    """`input` of `llm` and `agent`, `args` of `tool`, `show` of `human`."""
+    """`input` of `llm` and `agent`, `args` of `tool`, `show` of `human`; of `http` the parts of its request."""
     write: dict[str, Value] = {}
     """Channel to a path inside the node's own result (`path` without the node's name) or a literal; on success only."""
     on_error: str | None = None
@@ -139,6 +154,7 @@ class Node(Recorded):
     approval: Approval | None = None
     rules: tuple[Rule, ...] = ()
     default: dict[str, Value] | None = None
+    http: HttpCall | None = None
     form_json: str | None = None
     """The schema of a `human` node's answer, as JSON text of schemas.fields."""
     facts: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
@@ -19,6 +20,7 @@ from temporalio.service import RPCError
 from vertebra.activities.world import World, environment_secret
 from vertebra.audit.keys import audit_keys, context_key
 from vertebra.boundary.cel_child import CelChild
+from vertebra.boundary.egress import Egress, Reach
 from vertebra.boundary.strict_yaml import read_yaml
 from vertebra.ledger.prices import overlay
 from vertebra.providers.registry import Setup, make_providers
@@ -109,6 +111,7 @@ async def made_world(settings: Settings) -> AsyncIterator[World]:
         endpoints = {endpoint.url: endpoint.secret for endpoint in settings.endpoints}
         setup = Setup(replies=read_replies(settings.project / "replies"), sales=settings.sales, endpoints=endpoints)
         providers = make_providers(setup)
+        egress = await stack.enter_async_context(Egress(reach_of(settings)))
         stack.push_async_callback(providers.aclose)
         yield World(
             pool=pool,
@@ -126,8 +129,21 @@ async def made_world(settings: Settings) -> AsyncIterator[World]:
             now=lambda: datetime.now(UTC),
             secret=environment_secret,
             tool_host=host,
+            egress=egress,
+            egress_secrets=settings.egress_secrets,
             drafts=settings.drafts,
         )
+
+
+def reach_of(settings: Settings) -> Reach:
+    """Where this worker's requests may go: as the operator says, and never to our own services."""
+    own = [f"//{settings.temporal_address}", settings.dsn("vertebra_gate"), settings.temporal_ui or ""]
+    parts = [urlsplit(address) for address in own]
+    return Reach(
+        hosts=settings.egress_hosts,
+        inside=settings.egress_inside,
+        own=tuple((part.hostname, part.port or 5432) for part in parts if part.hostname),
+    )
 
 
 def _prices(project: Path) -> PriceTable:

@@ -67,7 +67,7 @@ def test_a_damaged_example_gives_a_graph_or_a_complaint(data: st.DataObject) -> 
 
 def test_mistakes_of_shape_and_of_meaning_come_together() -> None:
     """An unknown key hides no other complaint."""
-    text = "graph: x\nversion: 1.0\nnods: {}\nnodes: {a: {type: http}}\n".replace("1.0", "1.0.0")
+    text = "graph: x\nversion: 1.0\nnods: {}\nnodes: {a: {type: sql}}\n".replace("1.0", "1.0.0")
 
     with pytest.raises(Complaints) as refused:
         compile_text(text, "x.yaml", Catalogue())
@@ -77,7 +77,7 @@ def test_mistakes_of_shape_and_of_meaning_come_together() -> None:
 
 def test_a_flood_of_mistakes_is_cut() -> None:
     """Of more than 200 mistakes the rest is counted."""
-    nodes = "\n".join(f"  n{number}: {{type: http}}" for number in range(300))
+    nodes = "\n".join(f"  n{number}: {{type: sql}}" for number in range(300))
 
     with pytest.raises(Complaints) as refused:
         compile_text(f"graph: x\nversion: 1.0.0\nnodes:\n{nodes}\n", "x.yaml", Catalogue())
@@ -102,7 +102,7 @@ def test_a_compiled_graph_over_the_limit_is_refused() -> None:
 
 def test_a_graph_from_no_file_names_node_and_field() -> None:
     """Without a file a complaint names the place by its path."""
-    graph = AgentGraph.model_validate({"graph": "x", "version": "1.0.0", "nodes": {"a": {"type": "http"}}})
+    graph = AgentGraph.model_validate({"graph": "x", "version": "1.0.0", "nodes": {"a": {"type": "sql"}}})
 
     with pytest.raises(Complaints, match=r"^graph\.nodes\.a\.type: "):
         compile_graph(graph, Catalogue())

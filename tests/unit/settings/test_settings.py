@@ -30,6 +30,23 @@ def test_the_nearest_value_wins_and_its_origin_is_known(project: Path) -> None:
     assert ("services.json", "default") == (origins["temporal_ui"], origins["limits.connections"])
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('egress_hosts = ["https://shop.example"]', "no rule"),
+        ('egress_secrets = ["secret://env/KEY"]', "REFERENCE@HOST"),
+        ('egress_inside = ["shop.example"]\negress_inside_is_unsafe = true', "no HOST:PORT"),
+        ('egress_inside = ["shop.example:8080"]', "VERTEBRA_EGRESS_INSIDE_IS_UNSAFE"),
+    ],
+)
+def test_a_way_out_is_opened_on_purpose_only(project: Path, text: str, said: str) -> None:
+    """Hosts and secrets are exact rules, and what weakens the guard needs a second setting that says so."""
+    (project / "vertebra.toml").write_text(text)
+
+    with pytest.raises(SettingsError, match=said):
+        load(project, {})
+
+
 def test_an_address_that_somebody_set_leaves_out_the_local_services(project: Path) -> None:
     """Half of one installation and half of another would be worse than an error."""
     layers = Layers({}, {"gate_dsn": "postgresql://local", "temporal_address": "127.0.0.1:7"})

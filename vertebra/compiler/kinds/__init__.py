@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vertebra.compiler.kinds.http import HttpKind
 from vertebra.compiler.kinds.human import HumanKind
 from vertebra.compiler.kinds.model import ModelKind
 from vertebra.compiler.kinds.rules import RulesKind
@@ -15,11 +16,12 @@ KINDS: Mapping[NodeType, Kind] = {
     "llm": ModelKind("llm"),
     "agent": ModelKind("agent"),
     "tool": ToolKind(),
+    "http": HttpKind(),
     "rules": RulesKind(),
     "human": HumanKind(),
 }
 LATER = (
-    *("http", "sql", "code", "router", "planner", "fsm", "behavior_tree"),
+    *("sql", "code", "router", "planner", "fsm", "behavior_tree"),
     *("graph", "map", "memory", "notify", "wait", "foreign"),
 )
 """Node types that the language knows and this version does not offer."""

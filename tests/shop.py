@@ -1,0 +1,60 @@
+"""A host of the tests' own that runs may send requests to, as `shop.example`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from tests.servers import Asked, reply, serving
+from vertebra.activities.world import World
+from vertebra.boundary.egress import Egress, Reach
+
+CANARY = "sk-canary-2206"
+KEY = "secret://env/SHOP_KEY"
+
+
+@dataclass
+class Shop:
+    """What it was asked, and the client that reaches it."""
+
+    port: int = 0
+    asked: list[Asked] = field(default_factory=list)
+    broken: int = 0
+    """How many of the next requests to `/broken` fail."""
+    out: Egress | None = None
+
+    @property
+    def host(self) -> str:
+        return f"shop.example:{self.port}"
+
+    def answer(self, asked: Asked) -> bytes:
+        if asked.path.startswith("/broken") and self.broken:
+            self.broken -= 1
+            return reply(503)
+        body = json.dumps({"total": 41, "echo": asked.headers.get("authorization", "")}).encode()
+        return reply(body=body, headers={"content-type": "application/json"})
+
+    def reachable(self, world: World) -> World:
+        """The world with the shop in reach, and nothing else; it has the shop's key."""
+        rules = (f"{KEY}@{self.host}",)
+
+        def secret(name: str) -> str | None:
+            return CANARY if name == KEY else world.secret(name)
+
+        return replace(world, egress=self.out, egress_secrets=rules, secret=secret)
+
+
+@asynccontextmanager
+async def open_shop() -> AsyncIterator[Shop]:
+    """A shop on a free port of loopback."""
+    shop = Shop()
+
+    async def home(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    async with serving(shop.answer) as heard:
+        shop.port, shop.asked = heard.port, heard.asked
+        async with Egress(Reach(hosts=(shop.host,), inside=(shop.host,)), resolve=home) as shop.out:
+            yield shop
