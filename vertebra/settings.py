@@ -193,6 +193,8 @@ class Settings(BaseSettings):
     `http://127.0.0.1:8000/v1, https://llm.example.com/v1 secret://env/EXAMPLE_KEY`. A vendor's own address stands here
     only to take its key from elsewhere: `https://api.openai.com/v1 secret://file/run/secrets/openai`.
     """
+    read_folders: Names = ()
+    """Folders of the project whose files the tool read_file may read, such as documents."""
     egress_hosts: HostRules = ()
     """The operator's allow-list of hosts for requests: api.example.org, *.example.org, api.example.org:8443."""
     egress_inside: Names = ()

@@ -14,6 +14,7 @@ from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
 from vertebra.schemas.errors import (
     BadArguments,
     BadToolOutput,
+    EgressRefused,
     SandboxUnavailable,
     ToolError,
     ToolHostLost,
@@ -25,7 +26,7 @@ from vertebra.tools.call import call_tool
 from vertebra.tools.checks import check_arguments
 from vertebra.tools.context import ToolContext
 
-_FINAL = (BadArguments, BadToolOutput, SandboxUnavailable)
+_FINAL = (BadArguments, BadToolOutput, EgressRefused, SandboxUnavailable)
 """Failures that another attempt would repeat."""
 
 
@@ -64,6 +65,9 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         project=world.project,
         maildir=world.maildir,
         deadline=world.now() + timedelta(seconds=caller.timeout_s),
+        egress=world.egress,
+        hosts=graph.spine.hosts,
+        read_folders=world.read_folders,
     )
     try:
         answer = await call_tool(

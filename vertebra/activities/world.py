@@ -64,6 +64,8 @@ class World:
     tool_host: ToolHost | None = None
     egress: Egress | None = None
     """What requests to outside leave by; None where this worker sends none."""
+    read_folders: tuple[str, ...] = ()
+    """Folders of the project, relative to it, whose files the tool `read_file` may read."""
     egress_secrets: tuple[str, ...] = ()
     """Rules `REFERENCE@HOST`: which secret a request may take where."""
     drafts: bool = False

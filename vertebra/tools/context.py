@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vertebra.boundary.egress import Egress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +23,12 @@ class ToolContext:
     """Where mail is delivered on a laptop."""
     deadline: datetime | None = None
     """When the gate stops waiting (aware UTC)."""
+    egress: Egress | None = None
+    """What requests leave by; None where this worker sends none."""
+    hosts: tuple[str, ...] = ()
+    """Where this graph's requests may go, as far as the operator lets them."""
+    read_folders: tuple[str, ...] = ()
+    """Folders of the project whose files may be read."""
 
     @property
     def documents(self) -> Path:

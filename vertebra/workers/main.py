@@ -130,6 +130,7 @@ async def made_world(settings: Settings) -> AsyncIterator[World]:
             secret=environment_secret,
             tool_host=host,
             egress=egress,
+            read_folders=settings.read_folders,
             egress_secrets=settings.egress_secrets,
             drafts=settings.drafts,
         )

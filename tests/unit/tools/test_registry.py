@@ -27,7 +27,7 @@ def second() -> str:
 
 def test_every_file_of_the_built_in_folder_is_found() -> None:
     """The built-in tools are found by iterating their folder, in order of name."""
-    assert list(builtin().specs) == ["python", "search_docs", "send_email"]
+    assert list(builtin().specs) == ["http_get", "python", "read_file", "search_docs", "send_email"]
 
 
 def test_every_built_in_schema_compiles_offline() -> None:
