@@ -39,7 +39,9 @@ METRICS = {
     "llm_calls": Metric("count", operations=("llm_call",)),
     "tool_calls": Metric("count", operations=("tool_execution",)),
     "errors": Metric("count", phases=("outcome", "event"), success=False),
-    "refusals": Metric("count", operations=("llm_call", "tool_execution"), phases=("event",), success=False),
+    "refusals": Metric(
+        "count", operations=("llm_call", "tool_execution", "http_request"), phases=("event",), success=False
+    ),
     "cost": Metric("sum", "cost_microusd", unit="micro-USD"),
     "llm_cost": Metric("sum", "cost_microusd", operations=("llm_call",), unit="micro-USD"),
     "tool_cost": Metric("sum", "cost_microusd", operations=("tool_execution",), unit="micro-USD"),

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from vertebra.boundary.egress import Egress
+from vertebra.boundary.egress import Egress
 
 
 @dataclass(frozen=True, kw_only=True)
