@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from temporalio.worker import Replayer
 
+from tests.integration.runs.waits import waiting
 from tests.integration.workers.collector import Collector, attributes, collecting
 from tests.integration.workers.desk import office
 from tests.stage import Stage
@@ -174,8 +174,7 @@ edges: [broken -> end]
     graph = stage.compile(text)
     await stage.publish(graph)
     handle = await stage.start(graph, {"text": "hello"})
-    while not await stage.sql("select 1 from waits where run = %(run)s", run=handle.id):
-        await asyncio.sleep(0.05)
+    await waiting(handle.id, stage, "blocked")
     await stage.command(handle.id, "abort")
     with pytest.raises(Exception, match=r"."):
         await handle.result()
