@@ -271,14 +271,17 @@ async def staged(
     endpoints: Mapping[str, str | None] | None = None,
     prices: Sequence[Price] = (),
     change: Callable[[World], World] = lambda world: world,
+    template: Path = TEMPLATE,
+    namespace: str = "default",
 ) -> AsyncIterator[Stage]:
     """Set everything up, with a worker in this process unless `work` is off.
 
     `endpoints`: addresses of model servers, each with the name of its key; `prices`: more of the operator's own;
-    `change` makes the world another one.
+    `change` makes the world another one;
+    `template`: the project; `namespace`: of Temporal, so that no other stage's worker takes the calls.
     """
     async with AsyncExitStack() as stack:
-        client = await Client.connect(services.temporal_address, plugins=[plugin()])
+        client = await Client.connect(services.temporal_address, namespace=namespace, plugins=[plugin()])
         gate = await stack.enter_async_context(new_pool(migrated.dsn("vertebra_gate"), max_size=16, min_size=4))
         api = await stack.enter_async_context(new_pool(migrated.dsn("vertebra_api"), max_size=4))
         owner = await stack.enter_async_context(new_pool(migrated.superuser_dsn, max_size=4))
@@ -286,9 +289,9 @@ async def staged(
         host = await stack.enter_async_context(ToolHost())
         sales = folder / "sales.jsonl"
         setup = Setup(
-            replies=read_replies(TEMPLATE / "replies") | dict(replies or {}), sales=sales, endpoints=endpoints or {}
+            replies=read_replies(template / "replies") | dict(replies or {}), sales=sales, endpoints=endpoints or {}
         )
-        project = read_project(TEMPLATE)
+        project = read_project(template)
         providers = make_providers(setup)
         stack.push_async_callback(providers.aclose)
         project = replace(project, prices=PriceTable(prices=(*project.prices.prices, *prices)))
@@ -303,7 +306,7 @@ async def staged(
             providers=providers,
             cel=cel,
             prices=project.prices,
-            project=TEMPLATE,
+            project=template,
             maildir=folder / "mail",
             worker="test-worker",
             now=lambda: datetime.now(UTC),

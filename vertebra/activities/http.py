@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -86,7 +85,7 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         out = _out(world)
     except VertebraError as error:
         return unsent(error, caller)
-    began = time.monotonic()
+    began = world.elapsed()
     ask = _ask(said, secrets, caller)
     try:
         fetched = await out.send(ask, within=graph.spine.hosts, total_s=float(caller.timeout_s))
@@ -95,15 +94,17 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
             expected = " or ".join(node.http.expect)
             raise _Unexpected(fetched.status, expected, _delay_s(fetched, world.now()))
     except ToolError as error:
-        return _failed(error, prepared, node, caller, _since(began))
+        return _failed(error, prepared, node, caller, _ms(world.elapsed() - began))
     value, ref, large = kept(answer)
-    result = CallResult(result=value, ref=ref, telemetry=Telemetry(latency_ms=_since(began)), attempts=caller.attempt)
+    result = CallResult(
+        result=value, ref=ref, telemetry=Telemetry(latency_ms=_ms(world.elapsed() - began)), attempts=caller.attempt
+    )
     return Performed(
         status="done",
         books="settled",
         result=result,
         output=json_text(answer),
-        duration_ms=_since(began),
+        duration_ms=_ms(world.elapsed() - began),
         artifacts=large,
     )
 
@@ -270,5 +271,5 @@ def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, du
     return Performed(status="failed", books="released", error=told, counts=True, duration_ms=duration_ms)
 
 
-def _since(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -18,25 +18,27 @@ from vertebra.settings import PROJECT_FILE
 
 app = typer.Typer()
 DEFAULT = "customer-support"
+TEMPLATES = ("customer-support", "entity-research", "hello-world")
 
 
 @app.command(epilog="Example: vertebra init support --template customer-support")
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The folder to make.")],
-    template: Annotated[str, typer.Option("--template", "-t", help="Which starter.")] = DEFAULT,
+    template: Annotated[
+        str, typer.Option("--template", "-t", help=f"Which starter: {', '.join(TEMPLATES)}.")
+    ] = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Make a project folder: graph, prompts, documents, people, prices, scripted replies. No file is overwritten."""
+    """Make a project folder: graph, prompts, people, prices, scripted replies, tests. No file is overwritten."""
     target = Path(name).absolute()
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         raise Conflict("the folder exists and is not empty", at=target, do="choose another name")
     with as_file(files("vertebra") / "templates") as templates:
-        known = sorted(path.name for path in templates.iterdir() if (path / PROJECT_FILE).is_file())
-        if template not in known:
-            raise NotFound(f"there is no template {template!r}", do=nearest(template, known))
+        if template not in TEMPLATES:
+            raise NotFound(f"there is no template {template!r}", do=nearest(template, TEMPLATES))
         shutil.copytree(templates / template, target, dirs_exist_ok=True)
     _name(target / PROJECT_FILE, target.name)
-    next_ = f"cd {name} && vertebra dev"
+    next_ = f"cd {name} && vertebra test && vertebra dev"
     Output(as_json).give(
         {"folder": str(target), "template": template}, f"made {target} from {template}; go on with: {next_}"
     )

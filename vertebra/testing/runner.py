@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,9 @@ from vertebra.testing.play import Play
 from vertebra.testing.scenario import Scenario
 from vertebra.testing.stage import Stage, staged
 from vertebra.testing.tools import ToolAnswer
+from vertebra.workers.gate.audit import OPERATIONS
 
 MAIL = "send_email"
-EFFECTS = ("llm_call", "tool_execution")
-"""Of these the outcomes are counted; of other operations, which have none of their own, the entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ async def _played(stage: Stage, run: RunId, given: Json, acts: Acts) -> Outcome:
         path=tuple(node for node, _, _ in path(one.state)),
         output=None if finish is None else finish.output,
         cost_microusd=row["spent_microusd"],
-        audit=_audit(stage, run),
+        audit=operations(row["body"] for row in stage.pool.rows.of("audit", stream=run)),
         mails=tuple(call.arguments for call in stage.bench.effects(MAIL)),
         tools=dict(sorted(Counter(tool for tool, _ in stage.bench.distinct()).items())),
         blocked={node: error.type for node, error in blocked.items()},
@@ -123,11 +122,11 @@ async def _played(stage: Stage, run: RunId, given: Json, acts: Acts) -> Outcome:
     )
 
 
-def _audit(stage: Stage, run: str) -> dict[str, int]:
-    """Outcomes of effects, and entries of everything else, by operation."""
-    counts: Counter[str] = Counter()
-    for row in stage.pool.rows.of("audit", stream=run):
-        body = json.loads(row["body"])
-        if body["operation"] not in EFFECTS or body["phase"] == "outcome":
+def operations(bodies: Iterable[bytes]) -> dict[str, int]:
+    """Of the entries of a run: the outcomes of effects, and all entries of everything else, by operation."""
+    effects, counts = set(OPERATIONS.values()), Counter[str]()
+    for text in bodies:
+        body = json.loads(text)
+        if body["operation"] not in effects or body["phase"] == "outcome":
             counts[body["operation"]] += 1
     return dict(sorted(counts.items()))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vertebra.boundary.cel_child import CelChild
+from vertebra.cli import init
 from vertebra.cli.main import main
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import Complaints
@@ -52,6 +53,11 @@ def call(project: Path, *args: str) -> int:
         main(["--project", str(project), "test", *args])
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def test_the_help_lists_every_template() -> None:
+    """What `vertebra init` offers is what the package holds."""
+    assert [path.name for path in PROJECTS] == list(init.TEMPLATES)
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda path: path.name)
