@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 
 from tests.stores import Migrated
+from vertebra.activities.watch import Watch
 from vertebra.activities.world import World, environment_secret
 from vertebra.audit.chain import mac_key
 from vertebra.boundary.cel_child import CelChild
@@ -31,6 +32,7 @@ from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import RUNS, ulid
 from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
+from vertebra.schemas.run import RunEnd
 from vertebra.schemas.signed import Statement, instant
 from vertebra.services.state import Services
 from vertebra.store.artifacts import Artifacts
@@ -53,6 +55,29 @@ SAY = Prompt(
 )
 """A prompt whose reply is plain text."""
 TEMPLATE = Path(__file__).parent.parent / "vertebra/templates/customer-support"
+
+
+@dataclass
+class Relay(Watch):
+    """Tells others what the stage's worker committed."""
+
+    listeners: list[Watch] = field(default_factory=list)
+
+    def settled(self, kind: str, agent: str, status: str, *, duration_ms: int, tokens: int, microusd: int) -> None:
+        for one in self.listeners:
+            one.settled(kind, agent, status, duration_ms=duration_ms, tokens=tokens, microusd=microusd)
+
+    def refused(self, kind: str, by: str, reason: str) -> None:
+        for one in self.listeners:
+            one.refused(kind, by, reason)
+
+    def ended(self, graph: str, end: RunEnd, seconds: float) -> None:
+        for one in self.listeners:
+            one.ended(graph, end, seconds)
+
+    def duty(self, name: str, *, ok: bool) -> None:
+        for one in self.listeners:
+            one.duty(name, ok=ok)
 
 
 @dataclass
@@ -296,6 +321,7 @@ async def staged(
         stack.push_async_callback(providers.aclose)
         project = replace(project, prices=PriceTable(prices=(*project.prices.prices, *prices)))
         seal = seal_key(SEAL_SECRET)
+        relay = Relay()
         world = World(
             pool=gate,
             artifacts=Artifacts(gate),
@@ -312,6 +338,7 @@ async def staged(
             now=lambda: datetime.now(UTC),
             secret=environment_secret,
             tool_host=host,
+            watch=relay,
         )
         world = change(world)
         prompts = {**project.prompts, SAY.ref: SAY}

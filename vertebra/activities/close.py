@@ -45,14 +45,15 @@ async def close(given: CloseInput, run: str, world: World) -> bool:
             "output_artifact": given.ref.sha256 if given.ref else None,
             "error": error.model_dump_json().encode() if error else None,
         }
-        await opened.commit(
+        [[ended], *_] = await opened.commit(
             [
+                Query("end_run", named("steps", "end_run"), row),
                 *envelopes,
                 *entries.append(heads[0], told, world),
-                Query("end_run", named("steps", "end_run"), row),
                 Query("withdraw_approvals", named("steps", "withdraw_approvals"), {"run": run}),
                 Query("clear_waits", named("steps", "clear_waits"), {"run": run, "refs": []}),
                 Query("done_wake", named("steps", "done_wake"), {"run": run, "refs": None}),
             ]
         )
-        return True
+    world.watch.ended(ended["graph"], given.end, ended["seconds"])
+    return True

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vertebra.activities.kept import Kept
+from vertebra.activities.watch import SILENT, Watch
 from vertebra.audit.chain import MacKey
 from vertebra.boundary.cel_child import CelChild
 from vertebra.boundary.egress import Egress
@@ -69,6 +70,8 @@ class World:
     egress_secrets: tuple[str, ...] = ()
     """Rules `REFERENCE@HOST`: which secret a request may take where."""
     drafts: bool = False
+    watch: Watch = SILENT
+    """Told what this worker committed."""
     _graphs: Kept[str, CompiledGraph] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
     _prompts: Kept[str, Prompt] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
     _tools: Kept[str, ToolSpec] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)

@@ -22,6 +22,7 @@ from vertebra.compiler import read_project
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import Complaints, GraphError, VertebraError
 from vertebra.services.options import ServiceOptions
+from vertebra.services.ports import LOOPBACK, pick
 from vertebra.services.process import ChildSpec
 from vertebra.services.state import Services
 from vertebra.services.supervisor import Supervisor
@@ -31,6 +32,8 @@ from vertebra.workers.compiling import compile_file
 
 app = typer.Typer()
 WORKER = "worker"
+USUAL_METRICS = 9464
+"""Where OpenTelemetry's exporters serve theirs."""
 _LOOK_EVERY_S = 0.5
 _WATCHED = ("graphs/*.yaml", "prompts/*.yaml", "prices.yaml", "people.yaml")
 
@@ -64,7 +67,9 @@ async def _serve(desk: Desk, stop: asyncio.Event) -> None:
     async with Supervisor(desk.settings.project, options(desk), desk.out.say) as supervisor:
         await prepare(supervisor, desk)
         with_services = open_desk(as_json=desk.out.as_json)
-        await supervisor.add(worker_spec(with_services))
+        port = with_services.settings.metrics_port or pick(USUAL_METRICS)
+        supervisor.publish(addresses={"metrics": f"http://{LOOPBACK}:{port}/metrics"})
+        await supervisor.add(worker_spec(with_services, port))
         watch = Watch(with_services)
         await watch.look()
         _tell(with_services, supervisor.services)
@@ -103,8 +108,11 @@ async def enrol(desk: Desk) -> None:
         await people.enrol(connection, wanted, by=system_user())
 
 
-def worker_spec(desk: Desk) -> ChildSpec:
-    """The gate worker as a supervised child. It gets the environment, for the keys of model vendors stand there."""
+def worker_spec(desk: Desk, metrics_port: int | None = None) -> ChildSpec:
+    """The gate worker as a supervised child, with its figures on this port.
+
+    It gets the environment, for the keys of model vendors stand there.
+    """
     settings = desk.settings
     address = Address(settings.temporal_address, settings.temporal_namespace)
 
@@ -118,6 +126,8 @@ def worker_spec(desk: Desk) -> ChildSpec:
         "temporal_namespace": settings.temporal_namespace,
         "drafts": "true",
     }
+    if metrics_port is not None:
+        own["metrics_port"] = str(metrics_port)
     env = {**os.environ, **{variable(name): value for name, value in own.items()}}
     # -P: else Python would import from the project folder, whose code runs in the sandbox only
     argv = (sys.executable, "-P", "-m", "vertebra.cli.main", "worker")
@@ -176,6 +186,7 @@ def _tell(desk: Desk, services: Services) -> None:
         "temporal": services.temporal_address,
         "temporal_ui": services.temporal_ui,
         "postgres": services.postgres_dsn.rpartition("@")[2],
+        "metrics": services.addresses.get("metrics"),
         "logs": str(services.folder / "logs"),
         "person": desk.person,
     }

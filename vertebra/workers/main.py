@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 import structlog
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
+from vertebra.activities.watch import SILENT, Watch
 from vertebra.activities.world import World, environment_secret
 from vertebra.audit.keys import audit_keys, context_key
 from vertebra.boundary.cel_child import CelChild
@@ -36,9 +38,11 @@ from vertebra.tools.registry import Registry, builtin_tools
 from vertebra.workers.build import working
 from vertebra.workers.keeper import DUTIES, Keeper
 from vertebra.workers.keeper.duty import Duty
+from vertebra.workers.keeper.gauges import gauges_duty
 from vertebra.workers.keeper.spans import spans_duty
 from vertebra.workers.plugin import plugin
 from vertebra.workers.telemetry import genai
+from vertebra.workers.telemetry.figures import Figures, runtime_serving
 from vertebra.workers.telemetry.otlp import Otlp
 from vertebra.workflows import visibility
 
@@ -51,14 +55,25 @@ ATTRIBUTES = tuple(
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; work in flight is then finished or handed back. Raises SettingsError, StoreError."""
-    client = await connect(settings)
-    async with made_world(settings) as world, collected(settings, world) as told:
-        keeper = asyncio.create_task(Keeper(world, client, duties=(*DUTIES, *told)).run())
+    runtime, figures = serving(settings)
+    client = await connect(settings, runtime)
+    async with made_world(settings, figures or SILENT) as world, collected(settings, world) as told:
+        duties = (*DUTIES, *told, *((gauges_duty(figures),) if figures else ()))
+        keeper = asyncio.create_task(Keeper(world, client, duties=duties, watch=world.watch).run())
         async with working(client, world, settings.limits):
             log.info("working", worker=world.worker, sandbox=_sandbox(world), temporal=settings.temporal_address)
             await _first(stop, keeper)
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
+
+
+def serving(settings: Settings) -> tuple[Runtime | None, Figures | None]:
+    """Temporal's runtime with a page of figures, where a port is set. Once in a process. Raises SettingsError."""
+    if settings.metrics_port is None:
+        return None, None
+    runtime = runtime_serving(settings.metrics_host, settings.metrics_port)
+    log.info("serving figures", address=f"http://{settings.metrics_host}:{settings.metrics_port}/metrics")
+    return runtime, Figures(runtime.metric_meter)
 
 
 @asynccontextmanager
@@ -74,11 +89,11 @@ async def collected(settings: Settings, world: World) -> AsyncIterator[tuple[Dut
         await sink.aclose()
 
 
-async def connect(settings: Settings) -> Client:
+async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
     """A client with the plugin, to a namespace that has our search attributes. Raises SettingsError, StoreError."""
     address, namespace = settings.temporal_address, settings.temporal_namespace
     try:
-        client = await Client.connect(address, namespace=namespace, plugins=[plugin()])
+        client = await Client.connect(address, namespace=namespace, plugins=[plugin()], runtime=runtime)
         request = ListSearchAttributesRequest(namespace=namespace)
         known = (await client.operator_service.list_search_attributes(request)).custom_attributes
     except (RPCError, RuntimeError) as error:
@@ -95,8 +110,8 @@ async def connect(settings: Settings) -> Client:
 
 
 @asynccontextmanager
-async def made_world(settings: Settings) -> AsyncIterator[World]:
-    """Everything that a gate worker holds, opened and closed in order."""
+async def made_world(settings: Settings, watch: Watch = SILENT) -> AsyncIterator[World]:
+    """Everything that a gate worker holds, opened and closed in order; `watch` is told what it commits."""
     keys, seal = audit_keys(settings.keys), context_key(settings.keys)
     folder = open_folder(settings.artifacts, create=True)
     limits = settings.limits
@@ -133,6 +148,7 @@ async def made_world(settings: Settings) -> AsyncIterator[World]:
             read_folders=settings.read_folders,
             egress_secrets=settings.egress_secrets,
             drafts=settings.drafts,
+            watch=watch,
         )
 
 

@@ -220,3 +220,14 @@ update exports e set seq = greatest(e.seq, %(seq)s), tries = 0, due_at = now() +
     done_at = case when r.ended_at is not null and r.audit_seq <= %(seq)s then now() end
 from runs r
 where r.id = e.run and e.sink = 'spans' and e.run = %(run)s;
+
+-- name: stands
+-- What waits and what is held, over all tenants.
+select
+    (select count(*) from outbox where done_at is null) as outbox_depth,
+    (select count(*) from exports e join runs r on r.id = e.run where e.done_at is null and r.audit_seq > e.seq) as exports_depth,
+    (select count(*) from runs where ended_at is null) as concurrent_runs,
+    (select count(*) from runs where ended_at is null and state <> 'running') as runs_parked,
+    (select count(*) from approvals where state = 'pending') as approvals_pending,
+    (select coalesce(sum(reserved_microusd), 0)::bigint from attempts where state = 'held') as held_microusd,
+    (select coalesce(sum(reserved_microusd), 0)::bigint from attempts where state = 'unknown') as unknown_microusd;

@@ -150,7 +150,8 @@ select id, assign, backup, escalate_after, expires_at, now() as now from approva
 -- name: end_run
 -- The end, once.
 update runs set state = %(state)s, output = %(output)s, output_artifact = %(output_artifact)s, error = %(error)s, ended_at = now(), touched_at = now()
-where id = %(run)s and ended_at is null;
+where id = %(run)s and ended_at is null
+returning graph, state, extract(epoch from now() - started_at)::float8 as seconds;
 
 -- name: withdraw_approvals
 -- Nobody needs to decide for a run that has ended.

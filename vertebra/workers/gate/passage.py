@@ -92,6 +92,7 @@ class _Passage:
             try:
                 part = After(self._call, n, performed, seen, self._world)
                 await self._turns.take(part)
+                _tell(self._call, part.settled, self._world)
                 if part.settled.late or part.settled.repeated:
                     return await _journalled(self._call, performed, self._world)
                 return _told(self._call, part.settled)
@@ -110,6 +111,14 @@ class _Passage:
                 await _note(self._call, self._world)
             return verdict.result
         return await _refuse(self._call, verdict, self._world)
+
+
+def _tell(call: GateCall, settled: Settled, world: World) -> None:
+    """An outcome is on record now."""
+    performed = settled.performed
+    status = "late" if settled.late else performed.status
+    figures = {"tokens": performed.tokens, "microusd": int(performed.microusd)}
+    world.watch.settled(call.prepared.kind, call.agent, status, duration_ms=performed.duration_ms, **figures)
 
 
 async def _note(call: GateCall, world: World) -> None:
@@ -131,6 +140,8 @@ async def _refuse(call: GateCall, verdict: Held | Denied, world: World) -> CallR
             if answer is not None:
                 told.append(journal.denied(call, answer))
             await opened.commit(told)
+            reason = verdict.hold.kind if isinstance(verdict, Held) else verdict.error.type
+            world.watch.refused(call.prepared.kind, verdict.by, reason)
     if answer is not None:
         return answer
     raise Stopped(verdict=verdict)

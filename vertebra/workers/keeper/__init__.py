@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from vertebra.activities.watch import SILENT, Watch
 from vertebra.activities.world import World
 from vertebra.schemas.errors import StoreError
 from vertebra.workers.keeper import administration, expiry, orphans, reminders, resume, unseen, wake
@@ -34,10 +35,16 @@ class Keeper:
     """Runs every duty side by side for as long as `run` is awaited."""
 
     def __init__(
-        self, world: World, client: Client, times: Times | None = None, duties: tuple[Duty, ...] = DUTIES
+        self,
+        world: World,
+        client: Client,
+        times: Times | None = None,
+        duties: tuple[Duty, ...] = DUTIES,
+        watch: Watch = SILENT,
     ) -> None:
         self._office = Office(world, client, times or Times())
         self._duties = duties
+        self._watch = watch
 
     async def run(self) -> None:
         """Until cancelled. What fails is logged and tried again: no duty ends the worker, or another duty."""
@@ -64,10 +71,13 @@ class Keeper:
     async def _try(self, duty: Duty) -> int | None:
         """One pass; None if it failed."""
         try:
-            return await duty.do(self._office)
+            taken = await duty.do(self._office)
+            self._watch.duty(duty.name, ok=True)
+            return taken
         except (StoreError, RPCError, TimeoutError) as error:
             _log.warning("a duty could not be done", duty=duty.name, error=str(error))
         except Exception:
             # whatever it is, the other duties and the worker go on, and this one is tried again
             _log.exception("a duty failed", duty=duty.name)
+        self._watch.duty(duty.name, ok=False)
         return None

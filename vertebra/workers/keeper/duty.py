@@ -27,6 +27,7 @@ class Times:
     orphans_s: float = 30.0
     administration_s: float = 1.0
     spans_s: float = 5.0
+    gauges_s: float = 15.0
     untouched_s: float = 60.0
     """An open run that nothing touched for this long is asked about."""
     lease_s: float = 15.0

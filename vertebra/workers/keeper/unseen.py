@@ -67,9 +67,10 @@ async def close_unseen(office: Office, asked: Row, found: Standing) -> bool:
             error=why or None,
             spine=heads[0]["graph"],
         )
-        await opened.commit(
-            [*lost.writes, *_closing(run, end, why), *entries.append(heads[0], [*lost.told, ended], world)]
+        [[closed], *_] = await opened.commit(
+            [*_closing(run, end, why), *lost.writes, *entries.append(heads[0], [*lost.told, ended], world)]
         )
+    world.watch.ended(closed["graph"], end, closed["seconds"])
     _log.warning("a run ended unseen", run=run, end=end, why=why)
     return True
 

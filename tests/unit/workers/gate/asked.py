@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import cast
 
 from tests import make
+from vertebra.activities.watch import SILENT
 from vertebra.activities.world import World
 from vertebra.policies.signature import SigningKey, sign
 from vertebra.schemas.call import CallInput, Prepared
@@ -19,7 +21,7 @@ from vertebra.store.transaction import Row
 from vertebra.workers.gate.element import GateCall, Seen
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-NOTHING = cast("World", None)
+NOTHING = cast("World", SimpleNamespace(watch=SILENT))
 """The elements under test look at rows only."""
 ADA = SigningKey(b"a" * 32)
 ASKS = Approval(assign=("support_lead",))
