@@ -15,8 +15,8 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: demo test test-unit test-faults check lint format types layers bench dev lock clean help
 
-demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1, a real one, is refused in this version
-	@$(IN)vertebra demo $(if $(LIVE),--live)
+demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1 asks a real one, with your key
+	@$(IN)vertebra demo $(if $(LIVE),--live) $(if $(MODEL),--model $(MODEL)) $(if $(ENDPOINT),--endpoint $(ENDPOINT))
 
 test: .venv/ready  ## run every test; what this machine lacks is reported as "not run: no ..."
 	@$(IN)python -m pytest

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from vertebra.cli.demo.approval import approval
 from vertebra.cli.demo.budget import budget
 from vertebra.cli.demo.ending import ending, look_around
 from vertebra.cli.demo.kill import kill
+from vertebra.cli.demo.live import Live, bill, choose, turn
+from vertebra.cli.demo.live_acts import account, ask
 from vertebra.cli.demo.play import Play
 from vertebra.cli.demo.screen import Screen
 from vertebra.cli.demo.services import Dev
@@ -25,9 +28,9 @@ from vertebra.cli.demo.start import clear, make, start
 from vertebra.cli.demo.tampering import tampering
 from vertebra.cli.demo.termination import termination
 from vertebra.cli.demo.tickets import tickets
-from vertebra.cli.endings import DONE, FAILED, USAGE
+from vertebra.cli.endings import DONE, FAILED
 from vertebra.cli.options import PROJECT
-from vertebra.schemas.errors import VertebraError
+from vertebra.schemas.errors import SettingsError, VertebraError
 
 app = typer.Typer()
 FOLDER = ".demo"
@@ -55,39 +58,62 @@ ACTS = (
 )
 
 
+def live_acts(live: Live) -> tuple[Act, ...]:
+    """What is shown on a real model."""
+    return (
+        Act("Start everything in an empty folder", start),
+        Act("Three tickets, asked of a real model", ask),
+        Act("What was spent, and the record", partial(account, live=live)),
+    )
+
+
 @app.command(epilog="Example: vertebra demo")
-def demo(live: Annotated[bool, typer.Option("--live", help="Ask a real model: not in this version.")] = False) -> None:
+def demo(
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask a real model, with ANTHROPIC_API_KEY or OPENAI_API_KEY; it costs money.")
+    ] = False,
+    model: Annotated[str | None, typer.Option(help="With --live: which model, as PROVIDER/MODEL.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="With --live: another address of the same interface, such as a local server.")
+    ] = None,
+) -> None:
     """Show everything on a free, scripted model: real servers, about a minute, in .demo of this folder.
 
-    Exit code 0 only if all that it promises held. On a terminal everything stays up until Enter.
+    Exit code 0 only if all that it promises held. On a terminal everything stays up until Enter. With --live three
+    tickets are asked of a real model: the estimate and the cap are shown first, and nothing that it says is judged.
     """
-    if live:
-        sys.stderr.write("error: --live: this version cannot show real models yet; leave out --live (or LIVE=1)\n")
-        raise typer.Exit(USAGE)
+    if not live and (model or endpoint):
+        raise SettingsError("--model and --endpoint are for --live only: the demo is scripted", do="add --live")
+    asked = choose(os.environ, model, endpoint) if live else None
     for name in [name for name in os.environ if name.startswith("VERTEBRA_") and name not in _KEPT]:
         del os.environ[name]
     try:
-        code = asyncio.run(_demo(Path.cwd() / FOLDER))
+        code = asyncio.run(_demo(Path.cwd() / FOLDER, asked))
     except asyncio.CancelledError:  # by SIGTERM; everything was stopped on the way out
         code = 128 + signal.SIGTERM
     if code != DONE:
         raise typer.Exit(code)
 
 
-async def _demo(folder: Path) -> int:
+async def _demo(folder: Path, live: Live | None) -> int:
     main = asyncio.current_task()
     assert main is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
     PROJECT.set(folder)
     screen = Screen()
     clear(folder)
-    screen.line("Everything below is carried out for real; the model is scripted, so it is free and always the same.")
+    if live is None:
+        screen.line(
+            "Everything below is carried out for real; the model is scripted, so it is free and always the same."
+        )
     screen.line()
     await make(folder, screen)
     play = Play(folder, screen, Dev(folder, lambda line: screen.line(f"  {line}")))
+    if live is not None:
+        await _agreed(play, live)
     began = time.monotonic()
     try:
-        await _perform(play)
+        await _perform(play, ACTS if live is None else live_acts(live))
         code = _verdict(play, time.monotonic() - began)
         if screen.is_terminal and sys.stdin.isatty():
             look_around(play, stopped=False)
@@ -101,11 +127,21 @@ async def _demo(folder: Path) -> int:
     return code
 
 
-async def _perform(play: Play) -> None:
+async def _agreed(play: Play, live: Live) -> None:
+    """Say what it costs before anything is asked; on a terminal a person goes on from there, or does not."""
+    turn(play.folder, live)
+    play.screen.title("What will be asked, and what that may cost")
+    bill(play, live)
+    if play.screen.is_terminal and sys.stdin.isatty():
+        play.screen.line("\nPress Enter to ask it, Ctrl-C to leave it.", "bold")
+        await _enter()
+
+
+async def _perform(play: Play, acts: Sequence[Act]) -> None:
     """All acts. One that fails does not end the others, except the first, without which there is nothing."""
-    for number, act in enumerate(ACTS, 1):
+    for number, act in enumerate(acts, 1):
         play.act = act.title
-        play.screen.title(f"{number}/{len(ACTS)}  {act.title}")
+        play.screen.title(f"{number}/{len(acts)}  {act.title}")
         try:
             await act.play(play)
         except VertebraError as error:

@@ -18,15 +18,20 @@ _HEADS = ("run", "path", "model calls", "tokens", "cost", "approvals", "time")
 async def ending(play: Play) -> None:
     """Show the table and the addresses."""
     found = [await play.picture(run) for run in play.labels]
-    play.screen.table(_HEADS, [_row(play, one) for one in found])
+    play.screen.table(_HEADS, [row(play, one, play.sales(one.run["id"]).total()) for one in found])
     left = [f"{play.labels[one.run['id']]} is {one.run['state']}" for one in found if one.run["state"] != "completed"]
     play.check(not left, "; ".join(left) or f"all {len(found)} runs were completed")
+    addresses(play, KILLED)
+
+
+def addresses(play: Play, run: str | None = None) -> None:
+    """Where to look, at the run of this label too."""
     services = play.dev.services
     play.screen.line()
     web = f"{services.temporal_ui}/namespaces/{services.temporal_namespace}/workflows"
     for name, place in {
         "Temporal Web UI": web,
-        "the killed run": f"{web}/{play.labelled(KILLED)}",
+        **({f"the {run} run": f"{web}/{play.labelled(run)}"} if run else {}),
         "Temporal": services.temporal_address,
         "mails": str(play.folder / ".vertebra/mail/new"),
         "logs": str(play.folder / ".vertebra/logs"),
@@ -53,13 +58,13 @@ def program_name() -> str:
     return "vertebra" if found and Path(found).resolve() == ours.resolve() else str(ours)
 
 
-def _row(play: Play, found: Picture) -> tuple[str, ...]:
+def row(play: Play, found: Picture, asked: int) -> tuple[str, ...]:
+    """A run as a line of the table; `asked`: how many model calls it made."""
     run = found.run
-    bought = play.sales(run["id"])
     return (
         play.labels[run["id"]],
         path_of(found.path) or "-",
-        str(bought.total()),
+        str(asked),
         str(run["spent_tokens"]),
         money(run["spent_microusd"]),
         ", ".join(one["state"] for one in found.approvals) or "-",

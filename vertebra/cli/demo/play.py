@@ -67,10 +67,10 @@ class Play:
                 return run
         raise CannotGoOn(f"there is no run {label!r}: an earlier act did not get there")
 
-    async def vertebra(self, *words: str, code: int = 0) -> None:
-        """Show and carry out a command that writes to the terminal itself; it must end with `code`."""
+    async def vertebra(self, *words: str, code: int | tuple[int, ...] = 0, within_s: float = _COMMAND_S) -> None:
+        """Show and carry out a command that writes to the terminal itself; it must end with `code`, or one of them."""
         self.screen.command(("vertebra", *words))
-        ended, _ = await run_program((*VERTEBRA, *words), self.folder, capture=False)
+        ended, _ = await run_program((*VERTEBRA, *words), self.folder, capture=False, within_s=within_s)
         self._check_code(words, ended, code)
 
     async def heard(self, *words: str, code: int = 0) -> str:
@@ -147,13 +147,15 @@ class Play:
         delivered = (self.folder / ".vertebra" / "mail" / "new").glob("*")
         return sum(f"to: {to}" in path.read_text(encoding="utf-8").lower() for path in delivered)
 
-    def _check_code(self, words: tuple[str, ...], ended: int, code: int) -> None:
+    def _check_code(self, words: tuple[str, ...], ended: int, code: int | tuple[int, ...]) -> None:
         self.checked += 1
-        if ended != code:
+        if ended not in (code if isinstance(code, tuple) else (code,)):
             self.fail(f"`{' '.join(words[:3])}` ended with {ended}, not {code}")
 
 
-async def run_program(words: tuple[str, ...], folder: Path, *, capture: bool) -> tuple[int, str]:
+async def run_program(
+    words: tuple[str, ...], folder: Path, *, capture: bool, within_s: float = _COMMAND_S
+) -> tuple[int, str]:
     """Exit code, and what it said if that is captured. Raises CannotGoOn if it takes too long."""
     process = await asyncio.create_subprocess_exec(
         *words,
@@ -163,9 +165,9 @@ async def run_program(words: tuple[str, ...], folder: Path, *, capture: bool) ->
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), _COMMAND_S)
+        said, _ = await asyncio.wait_for(process.communicate(), within_s)
     except TimeoutError:
-        raise CannotGoOn(f"`{' '.join(words)}` took more than {_COMMAND_S:g} s") from None
+        raise CannotGoOn(f"`{' '.join(words)}` took more than {within_s:g} s") from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -17,7 +17,7 @@ _COLLECTOR = "audit@collector.example"
 async def tickets(play: Play) -> None:
     """Run them, and look at what the odd ones did."""
     await play.vertebra("run", GRAPH, "--input", "@tickets.jsonl", code=NEEDS_PERSON)
-    await _label(play)
+    await label(play, "tickets.jsonl")
     states = Counter([await play.state(run) for run in play.labels])
     play.check(states == Counter(_STATES), "8 tickets are answered, one waits for an approval, one for more budget")
     play.check(await _path(play, SPAM) == "classify", f"{SPAM} is spam and ends there")
@@ -28,9 +28,9 @@ async def tickets(play: Play) -> None:
     )
 
 
-async def _label(play: Play) -> None:
-    """Find each ticket's run by its input."""
-    lines = (play.folder / "tickets.jsonl").read_text(encoding="utf-8").split("\n")
+async def label(play: Play, file: str) -> None:
+    """Find the run of each ticket in this file by its input."""
+    lines = (play.folder / file).read_text(encoding="utf-8").split("\n")
     known = {}
     for row in await play.runs():
         found = await play.picture(row["id"])
