@@ -251,6 +251,22 @@ async def test_a_fan_out_of_200_is_scheduled_in_portions(stage: Stage) -> None:
     assert 200 == len(stage.bought("fans-1"))
 
 
+async def test_a_fan_out_of_large_inputs_is_scheduled_in_portions(stage: Stage) -> None:
+    """Branches whose inputs together are more than one message to Temporal holds, which would hang the run, all run."""
+    names, text = [f"n{number:03}" for number in range(75)], "x" * 60_000
+    body = "nodes:\n  first: {type: rules, default: {ok: {value: true}}}\n" + "".join(speaks(name) for name in names)
+    body += "  rest: {type: rules, default: {ok: {value: true}}}\n"
+    body += f"edges:\n  - first -> {', '.join(names)}\n  - ? {', '.join(names)} -> rest\n    : {{join: all}}\n"
+    head = HEAD.format(name="fans-large").replace("usd: 1.00, tokens: 1000000", "usd: 9.00, tokens: 9000000")
+    graph = stage.compile(head + body)
+    await stage.publish(graph)
+
+    await ended(await stage.start(graph, {"text": text}, run="fans-large-1"), stage)
+
+    assert 4 * 1024 * 1024 < len(names) * len(text)
+    assert len(names) == len(stage.bought("fans-large-1"))
+
+
 async def test_a_run_that_temporal_itself_tries_again_has_its_input(stage: Stage) -> None:
     """A stranger's start may have time limits and retries of Temporal's own: the next execution begins from the row."""
     body = "nodes:\n  ask:\n    type: human\n    show: {text: input.text}\n    assign: [support_lead]\n"
