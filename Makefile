@@ -42,16 +42,18 @@ types: .venv/ready
 layers: .venv/ready
 	@echo '== layers: import contracts'; $(IN)lint-imports --no-logo
 
-bench: .venv/ready  ## time vertebra against hand-written Temporal on this machine
-	@$(IN)python -m bench
+bench: .venv/bench-ready  ## time vertebra beside hand-written Temporal, LangGraph and DBOS; ONLY="W1 W5" chooses
+	@$(IN)python -m bench $(if $(ONLY),--only $(ONLY))
 
 dev: .venv/ready  ## start everything for the project in DIR (default: .dev, made from the support template)
 	@test -d $(DIR) || $(IN)vertebra init $(DIR) --template customer-support
 	@cd $(DIR) && exec $(CURDIR)/.venv/bin/vertebra dev
 
-lock: .venv/ready  ## resolve the newest allowed versions into the two lock files
+lock: .venv/ready  ## resolve the newest allowed versions into the lock files
 	@echo 'uv==$(UV_VERSION)' | $(IN)$(LOCK) --upgrade - -o requirements-bootstrap.lock
 	@$(IN)$(LOCK) --upgrade --all-extras pyproject.toml -o requirements.lock
+	@sed -nE 's/^([A-Za-z0-9_.-]+==[^ ;]+).*/\1/p' requirements.lock > .venv/locked.txt
+	@$(IN)$(LOCK) --upgrade --group bench -c .venv/locked.txt -o requirements-bench.lock
 
 clean:  ## remove .venv/, the demo, .dev/ and every cache in this folder
 	@rm -rf .venv .demo .dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
@@ -59,6 +61,11 @@ clean:  ## remove .venv/, the demo, .dev/ and every cache in this folder
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+
+.venv/bench-ready: .venv/ready requirements-bench.lock
+	@echo 'Installing what requirements-bench.lock names'
+	@$(IN)uv pip install --quiet --python .venv/bin/python --require-hashes --only-binary :all: -r requirements-bench.lock
+	@touch $@
 
 .venv/ready: requirements.lock requirements-bootstrap.lock pyproject.toml
 	@.ci/bootstrap

@@ -6,36 +6,92 @@ import argparse
 import asyncio
 import gc
 import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench import others, report
 from bench.activation import Activations
 from bench.counting import counted
-from bench.measure import interleaved
-from bench.report import activation, counts, machine, table
-from bench.shapes import shapes
+from bench.crowd import crowds
+from bench.looping import loops
+from bench.measure import Sample, interleaved
+from bench.memory import waiting
+from bench.shapes import Shape, shapes
 from bench.stage import staged
 
+ALL = ("W1", "W2", "W3", "W4", "W6", "W1g", "loop", "counts", "W5", "W7")
+WITH_OTHERS = ("W1", "W2")
+BY_PROCESSES = frozenset({"W5", "W7"})
 
-async def _bench(rounds: int, only: list[str]) -> None:
-    activations = Activations()
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be measured."""
+
+    only: frozenset[str]
+    rounds: int
+    crowds: tuple[int, ...]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.only
+
+
+async def _bench(wanted: Wanted) -> None:
     with tempfile.TemporaryDirectory(prefix="vertebra-bench-") as folder:
-        async with staged(Path(folder), (activations.plugin(),)) as stage:
-            print(machine(stage))
-            for shape in shapes(stage):
-                if not only or shape.name in only:
-                    print(table(shape, await interleaved(shape.samples, rounds)), flush=True)
-            if not only:
-                print(counts(await counted(stage)))
-            print(activation(activations))
+        await _in_turns(wanted, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="vertebra-bench-") as folder:
+        await _by_processes(wanted, Path(folder))
+
+
+async def _in_turns(wanted: Wanted, folder: Path) -> None:
+    """One run at a time, all workers in this process."""
+    if not wanted.only - BY_PROCESSES:
+        return
+    activations = Activations()
+    async with staged(folder, (activations.plugin(),)) as stage, AsyncExitStack() as stack:
+        print(report.machine(stage))
+        running = {
+            name: await stack.enter_async_context(other.process(stage.services))
+            for name, other in others.found().items()
+        }
+        for shape in shapes(stage):
+            if shape.name in wanted:
+                extra = {name: others.sample(process, shape.name) for name, process in running.items()}
+                await _timed(shape, extra if shape.name in WITH_OTHERS else {}, wanted.rounds)
+        if "loop" in wanted:
+            print(report.loop(*await loops(stage, 3)), flush=True)
+        if "counts" in wanted:
+            print(report.counts(await counted(stage)), flush=True)
+        print(report.activation(activations), flush=True)
+
+
+async def _timed(shape: Shape, extra: dict[str, Sample], rounds: int) -> None:
+    times = await interleaved(shape.samples | extra, min(rounds, shape.rounds or rounds))
+    print(report.table(shape, times), flush=True)
+
+
+async def _by_processes(wanted: Wanted, folder: Path) -> None:
+    """Many runs at once, each contestant's worker in a process of its own."""
+    if not wanted.only & BY_PROCESSES:
+        return
+    async with staged(folder, workers=False) as stage:
+        if "W7" in wanted:
+            print(report.memory(await waiting(stage, folder)), flush=True)
+        if "W5" in wanted:
+            for runs in wanted.crowds:
+                rounds = 3 if runs <= 200 else 1
+                print(report.crowd(runs, await crowds(stage, folder, runs, rounds)), flush=True)
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds of each shape (at least 7; default 15)")
-    parser.add_argument("--only", nargs="*", default=[], metavar="SHAPE", help="W1 W2 W4 W6 W1g; default all")
+    parser.add_argument("--only", nargs="*", default=ALL, choices=ALL, metavar="SHAPE", help=f"{' '.join(ALL)}")
+    parser.add_argument("--crowds", nargs="*", type=int, default=(200, 1000), help="runs at once in W5 (200 1000)")
     given = parser.parse_args()
-    asyncio.run(_bench(given.rounds, given.only))
+    asyncio.run(_bench(Wanted(frozenset(given.only), given.rounds, tuple(given.crowds))))
     gc.collect()  # else the process may abort at exit: an activity was in flight when its worker stopped
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 REPLY = "x" * 1000
 """What every node answers; with its JSON around it, 1 KB."""
 INPUT = "A question of ordinary length, the same for every node and every rival."
-SEQUENCE, BRANCHES = 10, 20
+SEQUENCE, BRANCHES, LONG, ROUNDS = 10, 20, 300, 100
 
 _HEAD = """\
 graph: {name}
@@ -44,9 +44,9 @@ guardrails:
 """
 
 
-def sequence(name: str = "w1", guarded: bool = False) -> str:
-    """W1: nodes one after the other, with a guardrail before each call if `guarded`."""
-    nodes = [f"n{index:02}" for index in range(1, SEQUENCE + 1)]
+def sequence(name: str = "w1", count: int = SEQUENCE, guarded: bool = False) -> str:
+    """W1 and W3: nodes one after the other, with a guardrail before each call if `guarded`."""
+    nodes = [f"n{index:02}" for index in range(1, count + 1)]
     edges = [f"{one} -> {other}" for one, other in zip(nodes, [*nodes[1:], "end"], strict=True)]
     return _graph(name, nodes, edges) + (_GUARD if guarded else "")
 
@@ -66,9 +66,35 @@ def approval() -> str:
     return _graph("w4", ["after"], ["ask -> after", "after -> end"], extra=human)
 
 
+def waiting() -> str:
+    """W7: ten nodes, and a person is asked before the first of them."""
+    nodes = [f"n{index:02}" for index in range(1, SEQUENCE + 1)]
+    human = "  ask: {type: human, show: {text: input.text}, assign: [lead], expires_in: 7d}\n"
+    edges = [f"{one} -> {other}" for one, other in zip(["ask", *nodes], [*nodes, "end"], strict=True)]
+    return _graph("w7", nodes, edges, extra=human)
+
+
+def loop() -> str:
+    """Plan, act, observe, and again, ROUNDS times; a channel counts the rounds."""
+    steps = ("plan", "act", "observe")
+    edges = ["plan -> act", "act -> observe"]
+    again = [f'observe -> plan: {{when: "state.rounds < {ROUNDS}"}}', "observe -> end: {else: true}"]
+    text = _graph("loop", steps, [*edges, *again], keys=f", max_visits: {ROUNDS}")
+    text = text.replace("observe: {agent: model,", "observe: {agent: model, write: {rounds: {value: 1}},")
+    return text.replace("spine:\n", "state:\n  rounds: {type: integer, default: 0, reduce: sum}\nspine:\n", 1)
+
+
 def graphs() -> dict[str, str]:
     """All of them, by name."""
-    return {"w1": sequence(), "w1-guarded": sequence("w1-guarded", guarded=True), "w2": fan(), "w4": approval()}
+    return {
+        "w1": sequence(),
+        "w1-guarded": sequence("w1-guarded", guarded=True),
+        "w2": fan(),
+        "w3": sequence("w3", LONG),
+        "w4": approval(),
+        "w7": waiting(),
+        "loop": loop(),
+    }
 
 
 def write_project(folder: Path) -> None:
@@ -87,11 +113,17 @@ def write_project(folder: Path) -> None:
 
 
 def _nodes() -> list[str]:
-    counted = [("n", SEQUENCE), ("b", BRANCHES)]
-    return ["after", *(f"{letter}{index:02}" for letter, count in counted for index in range(1, count + 1))]
+    counted = [("n", LONG), ("b", BRANCHES)]
+    return [
+        "after",
+        "plan",
+        "act",
+        "observe",
+        *(f"{letter}{index:02}" for letter, count in counted for index in range(1, count + 1)),
+    ]
 
 
-def _graph(name: str, nodes: Sequence[str], edges: Sequence[str], extra: str = "") -> str:
-    written = "".join(f"  {node}: {{agent: model, input: {{text: input.text}}}}\n" for node in nodes)
+def _graph(name: str, nodes: Sequence[str], edges: Sequence[str], extra: str = "", keys: str = "") -> str:
+    written = "".join(f"  {node}: {{agent: model, input: {{text: input.text}}{keys}}}\n" for node in nodes)
     listed = "".join(f"  - {edge}\n" for edge in edges)
     return _HEAD.format(name=name, last=nodes[-1]) + extra + written + "edges:\n" + listed

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
+from collections.abc import Mapping
 
 import temporalio.service
 
+from bench import crowd as crowd_
+from bench import looping
+from bench import memory as memory_
 from bench.activation import Activations
 from bench.counting import Counts
 from bench.counts import MARKER
-from bench.measure import Times, spread
+from bench.crowd import Crowd
+from bench.measure import Spread, Times, spread
+from bench.project import ROUNDS
 from bench.shapes import BOOKED, PLAIN, VERTEBRA, Shape
 from bench.stage import Stage
 
@@ -28,9 +35,42 @@ def table(shape: Shape, times: Times) -> str:
     """One shape."""
     lines = [f"\n{shape.name}: {shape.what}"]
     lines += [f"  {name:48} {times.median(name):8.1f} ms" for name in times.rounds]
-    lines += [f"  {f'vertebra / {rival}':48} {times.ratio(VERTEBRA, rival)}" for rival in (PLAIN, BOOKED)]
+    rivals = [name for name in times.rounds if name != VERTEBRA]
+    lines += [f"  {f'vertebra / {rival}':48} {times.ratio(VERTEBRA, rival)}" for rival in rivals]
     lines.append(f"  {f'vertebra - {PLAIN}':48} {times.difference(VERTEBRA, PLAIN)} ms")
     return "\n".join([*lines, *_verdict(shape, times)])
+
+
+def loop(took: Spread, growth: Spread) -> str:
+    """Whether a loop's last rounds are as quick as its first."""
+    reached = "reached" if growth.median <= looping.GOAL else "missed"
+    return (
+        f"\nLoop of {ROUNDS} rounds of plan, act, observe: {took} ms a round\n"
+        f"  {f'the last {looping.AROUND} / the first {looping.AROUND}':48} {growth}\n"
+        f"  goal: at most {looping.GOAL}: {reached}"
+    )
+
+
+def memory(kib: Mapping[str, float]) -> str:
+    """What a waiting run keeps in its worker."""
+    ratio = kib[VERTEBRA] / kib[PLAIN]
+    lines = [f"\nW7: memory of one waiting run ({memory_.RUNS} of them, ten nodes each)"]
+    lines += [f"  {name:48} {kept:8.1f} KiB" for name, kept in kib.items()]
+    lines.append(f"  {f'vertebra / {PLAIN}':48} {ratio:.2f}")
+    lines.append(f"  goal: at most {memory_.GOAL} of by hand: {'reached' if ratio <= memory_.GOAL else 'missed'}")
+    return "\n".join(lines)
+
+
+def crowd(runs: int, found: dict[str, list[Crowd]]) -> str:
+    """Throughput and processor time."""
+    lines = [f"\nW5: {runs} runs of W1 at once {'':22} runs/s   CPU ms a run: worker   server   database"]
+    for name, each in found.items():
+        speed = statistics.median(one.per_second for one in each)
+        spent = [statistics.median(one.cpu_ms[who] for one in each) for who in ("worker", "server", "database")]
+        lines.append(f"  {name:48} {speed:8.1f} {spent[0]:21.1f} {spent[1]:8.1f} {spent[2]:10.1f}")
+    lines += [f"  {f'vertebra / {rival}':48} {crowd_.ratio(found, rival)}" for rival in (PLAIN, BOOKED)]
+    reached = "reached" if crowd_.ratio(found, PLAIN).median >= crowd_.GOAL else "missed"
+    return "\n".join([*lines, f"  goal: at least {crowd_.GOAL} of by hand: {reached}"])
 
 
 def counts(found: dict[str, Counts]) -> str:

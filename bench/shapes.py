@@ -1,4 +1,4 @@
-"""The four shapes that are timed, each for vertebra and for its rivals: W1, W2, W4 and W6 of the goals."""
+"""The shapes that are timed one run at a time, each for vertebra and for its rivals: W1, W2, W3, W4 and W6."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHandle
 
 from bench import byhand
 from bench.measure import Sample
-from bench.project import BRANCHES, INPUT, SEQUENCE
+from bench.project import BRANCHES, INPUT, LONG, SEQUENCE
 from bench.stage import Stage
 from vertebra.client import temporal
 from vertebra.client.approvals import Verdict, approval, decide, pending
@@ -33,6 +33,8 @@ class Shape:
     samples: dict[str, Sample]
     goal: float | None = None
     goal_ms: float | None = None
+    rounds: int | None = None
+    """At most so many rounds, where one takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class Hand:
 def shapes(stage: Stage) -> list[Shape]:
     """All of them, over one stage."""
     runs = Runs(stage)
+    long = Hand("hand-sequence", (INPUT, LONG))
     sequence, fan = Hand("hand-sequence", (INPUT, SEQUENCE)), Hand("hand-fan", (INPUT, BRANCHES))
     return [
         Shape("W1", f"{SEQUENCE} nodes in sequence", _whole(runs, "w1", sequence), goal=1.25),
         Shape("W2", f"{BRANCHES} nodes in parallel, then one", _whole(runs, "w2", fan), goal=1.25),
+        Shape("W3", f"{LONG} nodes in sequence", _whole(runs, "w3", long), goal=1.25, rounds=7),
         Shape("W4", "a decision, to the run's end with one node after", _approvals(runs), goal=1.5),
         Shape("W6", "a start, acknowledged", _starts(runs), goal_ms=4.0),
         Shape("W1g", "W1 with a guardrail before every call", _whole(runs, "w1-guarded", sequence)),

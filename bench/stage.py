@@ -56,14 +56,17 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, plugins: tuple[Plugin, ...] = ()) -> AsyncIterator[Stage]:
-    """Start the services, migrate, publish, and let one vertebra worker and the rivals' workers run."""
+async def staged(folder: Path, plugins: tuple[Plugin, ...] = (), workers: bool = True) -> AsyncIterator[Stage]:
+    """Start the services, migrate, publish, and let one vertebra worker and the rivals' workers run in this process.
+
+    Without `workers` nobody works: the shapes start processes of their own.
+    """
     write_project(folder)
     async with AsyncExitStack() as stack:
         supervisor = Supervisor(folder, ServiceOptions.from_environ(os.environ))
         services = (await stack.enter_async_context(supervisor)).services
         await asyncio.to_thread(migrate, services.postgres_dsn, _PASSWORDS)
-        settings = _settings(folder, services)
+        settings = settings_of(folder, services)
         await _prepare(services)
         signer = await _enrolled(settings, services)
         api = await connect(_dsn(services, "vertebra_api"))
@@ -73,12 +76,14 @@ async def staged(folder: Path, plugins: tuple[Plugin, ...] = ()) -> AsyncIterato
         client = await Client.connect(services.temporal_address, plugins=[plugin(), *plugins])
         plain = await Client.connect(services.temporal_address)
         pool = await stack.enter_async_context(new_pool(services.postgres_dsn, min_size=4, max_size=16))
-        await stack.enter_async_context(rivals(plain, pool))
-        await stack.enter_async_context(working(client, world, settings.limits))
+        if workers:
+            await stack.enter_async_context(rivals(plain, pool))
+            await stack.enter_async_context(working(client, world, settings.limits))
         yield Stage(services, client, plain, world, api, signer, graphs, pool)
 
 
-def _settings(folder: Path, services: Services) -> Settings:
+def settings_of(folder: Path, services: Services) -> Settings:
+    """What a worker of the bench is set to; makes its keys where they are missing."""
     settings = Settings(
         project=folder,
         database_url=SecretStr(services.postgres_dsn),
