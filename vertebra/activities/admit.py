@@ -127,7 +127,7 @@ async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
         world.pool,
         [
             Query("run_contexts", named("steps", "run_contexts"), {"run": run}),
-            Query("settled_joins", named("steps", "settled_joins"), {"run": run}),
+            Query("settled", named("steps", "settled"), {"run": run}),
             Query("touch_execution", named("steps", "touch_execution"), execution),
         ],
     )
@@ -148,9 +148,11 @@ async def _again(given: AdmitInput, row: Row, world: World) -> Admission:
 
 
 def _past(row: Row) -> Past:
-    """What a join decided, from its plan envelope."""
+    """What a join decided, or when a wait ends, from its plan envelope."""
     found = Envelope.model_validate_json(bytes(row["body"])).inline
     assert isinstance(found, dict)
+    if "wait" in found:
+        return Past.model_validate({"node": row["node"], "visit": row["visit"], "until": found["wait"]})
     return Past.model_validate(
         {"node": row["node"], "visit": row["visit"], "won": found["won"], "lost": found["cancelled"]}
     )

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from vertebra.activities import entries, orders
 from vertebra.activities.orders import arguments_of, whole
+from vertebra.activities.sent import Events, taken_of
 from vertebra.activities.world import World
 from vertebra.ledger.books import head_query
 from vertebra.policies.decision import Person, check_decision
@@ -45,7 +46,7 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
     """Write down what waits, apply what was signed, and answer. Raises NotFound, PermissionDenied, StoreError."""
     async with transaction(world.pool) as opened:
         rows = await opened.trip(_reads(given, run))
-        heads, pinned, approvals, decisions, commands, people, lives, pending, answered = rows
+        heads, pinned, approvals, decisions, commands, people, lives, pending, answered, taken = rows
         if not heads:
             raise NotFound(f"no run {run!r} was admitted")
         await _check_open(heads[0], execution, opened)
@@ -56,10 +57,16 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
         found.writes += ordered.writes
         found.told += ordered.told
         found.ended = next((row for row in valid if _ends(row, heads[0])), None)
-        for ask in given.asks:
-            _answer(ask, approvals, decisions, valid, lives, known, found, world)
-        _arrived(given, answered, found)
         graph = await world.graph(pinned[0]["graph_digest"])
+        sent = Events(heads[0], graph, [row for row in valid if row["verb"] == "event"], taken_of(taken))
+        for ask in given.asks:
+            if ask.kind == "event":
+                _came(sent.answer(ask, world), found)
+            else:
+                _answer(ask, approvals, decisions, valid, lives, known, found, world)
+        found.writes += sent.writes
+        found.told += sent.told
+        _arrived(given, answered, found)
         envelopes, told = await entries.notes(opened, given.notes, heads[0], graph, world)
         told += found.told
         looked = Query(
@@ -94,7 +101,13 @@ def _reads(given: LoadInput, run: str) -> list[Query]:
         Query("context_lives", named("steps", "context_lives"), of_run),
         Query("open_approvals", named("steps", "open_approvals"), of_run),
         Query("answered_calls", named("steps", "answered_calls"), {"run": run, "activity_ids": _doubtful(given)}),
+        Query("taken_events", named("steps", "taken_events"), of_run),
     ]
+
+
+def _came(answer: Answer | None, found: Found) -> None:
+    if answer is not None:
+        found.answers.append(answer)
 
 
 def _ends(row: Row, run: Row) -> bool:

@@ -26,6 +26,8 @@ from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 
 OPERATORS = ("operator", "admin")
+SENDERS = ("starter", *OPERATORS)
+"""Who may send events: an event is input, as what a run is started with."""
 MAX_RENEWAL_S = 10 * 366 * 86_400
 CHANGES = ("top_up", "renew")
 """Commands that change the run's limits or contexts."""
@@ -68,11 +70,13 @@ def judged(rows: Iterable[Row], people: Sequence[Person], run: Row, world: World
 
 
 def check_command(statement: Statement, person: Person, row: Row) -> None:
-    """Raise PermissionDenied or BadSignature unless an operator signed exactly what the row says.
+    """Raise PermissionDenied or BadSignature unless somebody who may signed exactly what the row says.
 
     What has been applied stands, whatever role the person has lost since.
     """
-    if row["applied_at"] is None and not set(person.roles) & set(OPERATORS):
+    if row["verb"] == "event" and not set(person.roles) & set(SENDERS) and row["applied_at"] is None:
+        raise PermissionDenied(f"{person.name!r} may not send events to runs; it needs the role 'starter'")
+    if row["verb"] != "event" and row["applied_at"] is None and not set(person.roles) & set(OPERATORS):
         raise PermissionDenied(f"{person.name!r} may not command runs; it needs the role 'operator'")
     signed = (statement.id, statement.run, statement.epoch, statement.node, statement.visit, statement.verb)
     if signed != (row["id"], row["run"], row["epoch"], row["node"], row["visit"], row["verb"]):

@@ -48,6 +48,7 @@ WORDS = {
     "abort": Word("operate:abort_app", "End a run as failed, now."),
     "cancel": Word("operate:cancel_app", "End a run, letting calls in flight finish."),
     "resume": Word("operate:resume_app", "Go on with a run that has ended, from its last finished call."),
+    "send": Word("send:app", "Send an event to a run that waits for it."),
     "costs": Word("costs:app", "What was spent and is held, by agent, graph, model or day."),
     "budgets": Word("budgets:app", "Show and raise what a run may spend."),
     "contexts": Word("contexts:app", "List, renew and revoke the rights of a run."),

@@ -127,6 +127,8 @@ def _remedy(run: str, wait: Row) -> str:
             return f"vertebra budgets top-up {run} --usd 1 --tokens 100000"
         case "renewal":
             return f"vertebra contexts renew {run} --for 8h"
+        case "event":
+            return f"vertebra send {run} EVENT --payload k=v"
     return f"vertebra retry {run} {wait['node']}   (or skip, override, abort)"
 
 

@@ -17,14 +17,17 @@ from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
 
-Verb = Literal["retry", "skip", "override", "abort", "cancel", "resume", "top_up", "renew"]
+Verb = Literal["retry", "skip", "override", "abort", "cancel", "resume", "top_up", "renew", "event"]
 OPERATORS = ("operator", "admin")
+SENDERS = ("starter", *OPERATORS)
+"""Who may send events."""
 ON_NODES: tuple[Verb, ...] = ("retry", "skip", "override")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One command. `arguments`: of `override` the node's result, of `top_up` and `renew` how much.
+    """One command. `arguments`: of `override` the node's result, of `top_up` and `renew` how much, of
+    `event` its name and payload.
 
     A `retry` is written with the round of the block that it answers, so that it answers no later one.
     """
@@ -41,7 +44,7 @@ async def command(connection: Link, signer: Signer, run: str, orders: Sequence[O
 
     Raises NotFound, PermissionDenied, PolicyError where the run's state does not fit: nothing is written then.
     """
-    await acting(connection, signer, OPERATORS)
+    await acting(connection, signer, SENDERS if all(order.verb == "event" for order in orders) else OPERATORS)
     row = await run_row(connection, run)
     queries: list[Query] = []
     ids: list[str] = []

@@ -20,7 +20,7 @@ _INSTEAD = {
 }
 _LATER = {
     "agents": ("memory", "planner", "policies", "concurrency", "output_retries", "stream"),
-    "nodes": ("optional", "rollback_to", "budget", "output_retries", "stream", "quorum"),
+    "nodes": ("rollback_to", "budget", "output_retries", "stream", "quorum"),
     "guardrails": ("scope",),
     "budget": ("steps", "wall_time", "period"),
     "graph": ("triggers", "policies", "memory", "tests"),
@@ -115,7 +115,7 @@ def _keys_at(top: type[BaseModel], path: Path) -> list[str]:
         else:
             kind = get_args(kind)[-1 if get_origin(kind) is dict else 0]
         kind = next((arm for arm in get_args(kind) if _is_model(arm)), kind) if get_origin(kind) is not dict else kind
-    return list(kind.model_fields) if _is_model(kind) else []
+    return [field.alias or name for name, field in kind.model_fields.items()] if _is_model(kind) else []
 
 
 def _is_model(kind: object) -> bool:

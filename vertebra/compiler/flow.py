@@ -22,6 +22,7 @@ class Flow:
         self.errors = {
             name: node.on_error for name, node in nodes.items() if node.on_error is not None and node.on_error in nodes
         }
+        self.optional = {name for name, node in nodes.items() if node.optional}
         self.caps = {name for name, node in nodes.items() if node.max_visits is not None}
         self._reached: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
 

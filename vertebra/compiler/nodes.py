@@ -20,7 +20,7 @@ from vertebra.policies.fields import nearest
 from vertebra.schemas.authored import AgentGraph
 from vertebra.schemas.graph import Guardrail, Node, NodeType, Spine, Value
 
-_COMMON = frozenset({"type", "write", "on_error", "max_visits"})
+_COMMON = frozenset({"type", "write", "on_error", "optional", "max_visits"})
 
 
 def kind_of(site: Site) -> NodeType | None:
@@ -51,7 +51,7 @@ def kind_of(site: Site) -> NodeType | None:
 def check_keys(site: Site, kind: NodeType) -> None:
     """Complain about keys that nodes of this type do not have."""
     allowed = KINDS[kind].keys | _COMMON
-    for key in sorted(site.node.model_fields_set - allowed):
+    for key in sorted(site.node.written - allowed):
         site.tell(key, f"node {site.id!r} is of type {kind}, which has no key {key!r}", nearest(key, allowed))
 
 
@@ -104,7 +104,10 @@ def lower_node(
         conditions.check_present(node.approval.when, present, place, f"to node {site.id!r}")
     if site.node.tool is not None and site.tool is not None:
         check_tools((site.node.tool,), spine, site.catalogue, (*site.path, "tool"), f"node {site.id!r}", site.complain)
-    return node.model_copy(update={"on_error": _fallback(site)})
+    if site.node.optional and site.node.on_error is not None:
+        do = "keep on_error to go another way, or optional to go on without a result"
+        site.tell("optional", f"node {site.id!r} has both optional and on_error", do)
+    return node.model_copy(update={"on_error": _fallback(site), "optional": site.node.optional})
 
 
 def _fallback(site: Site) -> str | None:

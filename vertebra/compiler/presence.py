@@ -40,10 +40,16 @@ class Presence:
         """What is there when it has succeeded."""
         return self._at[node] | self._gives[node] | {node}
 
+    def left(self, node: str, target: str | None = None) -> Facts:
+        """What is there when the node is left, to `target` if one is named: an optional one may have been skipped."""
+        ways = self._flow.wiring.ways[node].edges
+        plain = any(edge.when is None and target in (None, *edge.to) for edge in ways)
+        return self._at[node] if node in self._flow.optional and plain else self.after(node)
+
     @property
     def at_end(self) -> Facts:
         """What is there whichever final edge ends the run."""
-        ends = [self.after(node) for node in self._flow.in_order if END in self._flow.wiring.ways[node].targets]
+        ends = [self.left(node, END) for node in self._flow.in_order if END in self._flow.wiring.ways[node].targets]
         return frozenset.intersection(*ends) if ends else frozenset()
 
     def _arrive(self, node: str) -> Facts:
@@ -53,7 +59,7 @@ class Presence:
             if source not in self._flow.reachable:
                 continue
             if node in self._flow.wiring.ways[source].targets and not (joined and source in joined.sources):
-                ways.append(self.after(source))
+                ways.append(self.left(source, node))
             if self._flow.errors.get(source) == node:
                 ways.append(self._at[source])
         if joined is not None:
@@ -63,9 +69,9 @@ class Presence:
     def _join(self, node: str) -> Facts:
         join = self._flow.joins[node]
         if join.fork is None:
-            return frozenset.intersection(*(self.after(source) for source in join.sources))
+            return frozenset.intersection(*(self.left(source, node) for source in join.sources))
         ways = self._flow.wiring.ways[join.fork]
-        base = self.after(join.fork)
+        base = self.left(join.fork)
         brought = [(edge, self._edge(node, join.fork, edge)) for edge in ways.edges]
         leading = [(edge, facts) for edge, facts in brought if facts is not None]
         if join.need != "all":
@@ -106,4 +112,4 @@ class Presence:
             return None
         if area - frozenset(join.upstream) or any(fork in self._flow.next(step) for step in area):
             return frozenset()  # it may leave by another way, and the others go on without it
-        return frozenset.intersection(*(self.after(source) for source in arriving))
+        return frozenset.intersection(*(self.left(source, node) for source in arriving))

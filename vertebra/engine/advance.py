@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, assert_never
 
-from vertebra.engine import answers, calls, channels, nodes, routes
+from vertebra.engine import answers, calls, channels, nodes, pauses, routes
 from vertebra.engine.commands import Command
 from vertebra.engine.emitting import REREAD, emit
 from vertebra.engine.endings import end_run
@@ -21,6 +21,7 @@ from vertebra.engine.events import (
     HoldAnswered,
     HoldOpened,
     TimerFired,
+    TimerStarted,
     Woken,
 )
 from vertebra.engine.failures import block
@@ -70,6 +71,8 @@ def _take_in(work: Work, event: Event) -> None:
             _begin(work, event)
         case TimerFired():
             _look(work, event.name)
+        case TimerStarted():
+            pauses.started(work, event.name, event.until)
         case Woken():
             _wake(work)
         case CommandGiven():
@@ -99,6 +102,8 @@ def _do(work: Work, todo: Todo, branch: Branch) -> None:
             nodes.start(work, branch)
         case "complete":
             nodes.complete(work, branch)
+        case "skip":
+            routes.skip_failed(work, branch)
         case "route":
             routes.route(work, branch)
         case _:
@@ -110,7 +115,7 @@ def _begin(work: Work, event: Admitted) -> None:
         return
     work.phase = "running"
     work.input = event.input
-    work.past = {f"{past.node}#{past.visit}": past for past in event.past}
+    work.past = {f"{past.node}#{past.visit}{'' if past.until is None else '@'}": past for past in event.past}
     work.look, work.woken = work.woken, False
     work.then("enter", Branch(id="", at=work.graph.start, state=channels.defaults(work)))
 
@@ -130,6 +135,8 @@ def _decided(work: Work, event: Decided) -> None:
 def _look(work: Work, timer: str) -> None:
     if timer == REREAD and work.waits:
         work.look = work.tick = True
+    elif timer != REREAD:
+        pauses.fired(work, timer)
 
 
 def _wake(work: Work) -> None:
@@ -162,7 +169,7 @@ def _start_standing(work: Work) -> bool:
 
 
 def _is_still(work: Work) -> bool:
-    return not (work.calls or work.asked or work.decides or work.waits)
+    return not (work.calls or work.asked or work.decides or work.waits or work.timers)
 
 
 def _report_stuck(work: Work) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vertebra.engine import calls, humans, routes, turns
+from vertebra.engine import calls, humans, pauses, routes, turns
 from vertebra.engine.state import Branch, NodeResult
 from vertebra.engine.working import Work, place
 from vertebra.schemas.run import Answer, Ask
@@ -19,6 +19,8 @@ def answer(work: Work, given: Answer) -> None:
         branch = work.branches[wait.branch]
         if wait.ask.kind == "blocked":
             _unblock(work, branch, wait.ask, given)
+        elif wait.ask.kind == "event":
+            pauses.event_came(work, branch, wait.ask, given)
         elif work.calls[key].input is None:
             humans.person_answered(work, key, wait.ask, given)
         else:
@@ -34,7 +36,7 @@ def _unblock(work: Work, branch: Branch, ask: Ask, given: Answer) -> None:
     if given.verb == "retry":
         _retry(work, work.put(replace(branch, retries=branch.retries + 1)))
     elif given.verb == "skip":
-        _skip(work, work.put(replace(branch, tried=given)))
+        routes.skip(work, work.put(replace(branch, tried=given)))
     else:
         _override(work, work.put(replace(branch, tried=given)), given)
 
@@ -47,26 +49,12 @@ def _retry(work: Work, branch: Branch) -> None:
         turns.one_more_turn(work, branch)
     elif branch.redo == "human":
         humans.ask_again(work, branch)
+    elif branch.redo == "again":
+        pauses.wait_again(work, branch)
     elif branch.redo == "write":
         work.then("complete", branch)
     else:
         work.then("route" if branch.redo == "route" else "start", branch)
-
-
-def _skip(work: Work, branch: Branch) -> None:
-    """Leave the node without a result of this visit; an earlier visit's stays. Without a way out it blocks again."""
-    edges = routes.ways_out(work, branch)
-    if not edges:
-        routes.cannot_skip(work, branch)
-        return
-    if branch.redo == "route":
-        # the node itself is done and keeps its result: only the choice of its edge is skipped
-        work.plan_note(branch, (), "skipped")
-    else:
-        work.drop_calls(branch)
-        work.task_note(branch, "skipped")
-        work.step(branch.at, branch.visit, "skipped")
-    routes.take(work, replace(branch, turn=None, kept=None), edges)
 
 
 def _override(work: Work, branch: Branch, given: Answer) -> None:

@@ -50,10 +50,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class StartTimer:
-    """Start, or start anew, the timer of this name; None stops it."""
+    """Start, or start anew, the timer of this name; without a time it is stopped.
+
+    One with a summary is a node's wait: its start is answered by TimerStarted, and it survives a continued run.
+    """
 
     name: str
     seconds: int | None
+    until: int | None = None
+    """Seconds since 1970, instead of a length."""
+    summary: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,12 @@ MAX_NOTE_CHARS = 64 * 1024
 
 
 def emit(work: Work) -> tuple[RunState, tuple[Command, ...]]:
-    """Freeze the turn. In this order: cancels, calls, conditions, approvals, state, timer, load, park or finish."""
+    """Freeze the turn. In this order: cancels, calls, conditions, approvals, waits, state, timer, load, park, end."""
     found: list[Command] = [CancelCall(key) for key in sorted(work.cancels, key=node_order)]
     found += [_call(work, key) for key in sorted(work.sends, key=node_order)]
     decided = _decide(work, found)
     found += [_open(work, key) for key in sorted(work.opens, key=node_order)]
+    found += work.starts
     if work.phase == "ending" and not work.calls:
         found.append(_finish(work))
     state = _frozen(work, decided)
@@ -46,7 +47,7 @@ def emit(work: Work) -> tuple[RunState, tuple[Command, ...]]:
 
 def shown(state: RunState) -> Shown:
     """What the run is doing. A person's decision comes before a blocked node, and that before money."""
-    kinds = {wait.ask.kind for wait in state.waits.values()}
+    kinds = {wait.ask.kind for wait in state.waits.values()} - {"event"}
     if kinds & {"approval", "renewal"}:
         return "awaiting_human"
     if "blocked" in kinds:
@@ -146,4 +147,5 @@ def _frozen(work: Work, decided: int) -> RunState:
         woken=work.woken,
         ending=work.ending,
         past=work.past,
+        timers=work.timers,
     )

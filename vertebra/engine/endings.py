@@ -35,6 +35,7 @@ def end_run(
     for activity_id in list(work.calls):
         work.drop_call(activity_id)
     work.branches, work.waits, work.decides, work.asked = {}, {}, {}, {}
+    work.timers, work.starts = {}, []
     work.look = False
 
 

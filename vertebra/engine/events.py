@@ -60,6 +60,14 @@ class HoldAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerStarted:
+    """When the timer of this name is going to fire, in seconds since 1970."""
+
+    name: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     name: str
 
@@ -93,6 +101,7 @@ Event = (
     | CallCancelled
     | HoldOpened
     | HoldAnswered
+    | TimerStarted
     | TimerFired
     | Woken
     | CommandGiven

@@ -18,15 +18,23 @@ PARKS = (UNKNOWN_OUTCOME, CANCELLED)
 
 
 def fail(work: Work, branch: Branch, error: CallError, redo: Redo, activity_id: str | None = None) -> None:
-    """The node failed: the run aborts, the branch takes `on_error`, or the node blocks. `redo` is what `retry` does."""
+    """The node failed: the run aborts, the branch takes `on_error`, skips an optional node, or the node blocks.
+
+    `redo` is what `retry` does.
+    """
     error = _placed(branch, error)
     fallback = work.node(branch).on_error
     if error.type == ABORTED:
         work.task_note(branch, "failed", error=error)
         work.step(branch.at, branch.visit, "failed")
         end_run(work, "aborted", error=error, but=branch.id)
-    elif fallback is None or error.type in PARKS:
+    elif error.type in PARKS or (fallback is None and not work.node(branch).optional):
         block(work, branch, error, redo, activity_id)
+    elif fallback is None:
+        work.drop_calls(branch)
+        work.task_note(branch, "skipped", error=error)
+        work.step(branch.at, branch.visit, "skipped")
+        work.then("skip", replace(branch, redo=redo))
     else:
         work.drop_calls(branch)
         work.task_note(branch, "failed", error=error)

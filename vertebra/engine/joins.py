@@ -62,7 +62,7 @@ def _forget_void(work: Work) -> None:
     """What stands for winners that went another way than before stands in vain."""
     standing = [where(branch) for branch in work.branches.values() if branch.stage == "standing"]
     for past in list(work.past.values()):
-        if any(place in past.lost for place in standing) and not _may_win(work, past):
+        if past.won and any(place in past.lost for place in standing) and not _may_win(work, past):
             _forget(work, past)
 
 

@@ -9,6 +9,7 @@ from vertebra.engine import channels
 from vertebra.engine.decisions import Answers, ask, first_true
 from vertebra.engine.failures import block, fail
 from vertebra.engine.humans import start_human
+from vertebra.engine.pauses import start_wait
 from vertebra.engine.sending import send_model, send_node_call
 from vertebra.engine.state import Branch, NodeResult
 from vertebra.engine.turns import start_agent
@@ -106,6 +107,7 @@ STARTS: Mapping[NodeType, Callable[[Work, Branch], None]] = {
     "http": _start_call("http"),
     "rules": _start_rules,
     "human": start_human,
+    "wait": start_wait,
 }
 
 

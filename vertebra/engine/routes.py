@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from vertebra.engine.decisions import Answers, all_true, ask, first_true
 from vertebra.engine.endings import end_run, outputs
@@ -67,7 +68,32 @@ def ways_out(work: Work, branch: Branch) -> list[Edge]:
     return plain or [edge for edge in edges if edge.otherwise]
 
 
-def cannot_skip(work: Work, branch: Branch) -> None:
+def skip(work: Work, branch: Branch) -> None:
+    """Leave the node without a result of this visit; an earlier visit's stays. Without a way out it blocks again."""
+    edges = ways_out(work, branch)
+    if not edges:
+        _cannot_skip(work, branch)
+        return
+    if branch.redo == "route":
+        # the node itself is done and keeps its result: only the choice of its edge is skipped
+        work.plan_note(branch, (), "skipped")
+    else:
+        work.drop_calls(branch)
+        work.task_note(branch, "skipped")
+        work.step(branch.at, branch.visit, "skipped")
+    take(work, replace(branch, turn=None, kept=None), edges)
+
+
+def skip_failed(work: Work, branch: Branch) -> None:
+    """Leave an optional node that failed, whose failure is on record."""
+    edges = ways_out(work, branch)
+    if edges:
+        take(work, replace(branch, turn=None, kept=None), edges)
+    else:
+        _cannot_skip(work, branch)
+
+
+def _cannot_skip(work: Work, branch: Branch) -> None:
     """Block again a node that has neither a plain nor an else edge."""
     message = f"node {branch.at!r} cannot be skipped: all its edges have conditions"
     block(work, branch, _error(branch, "NoEdge", message, "override it with a result by hand"), branch.redo)

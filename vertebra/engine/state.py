@@ -21,7 +21,7 @@ REREAD_S = (60, 300, 1800, 7200)
 
 Phase = Literal["new", "running", "ending", "ended"]
 Stage = Literal["entering", "calling", "deciding", "routing", "blocked", "forked", "arrived", "standing"]
-Redo = Literal["enter", "calls", "turns", "human", "write", "route"]
+Redo = Literal["enter", "calls", "turns", "human", "write", "route", "again"]
 Progress = Literal["running", "waiting", "blocked", "succeeded", "failed", "skipped", "overridden", "cancelled"]
 
 
@@ -115,6 +115,14 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Timer:
+    """A node's wait; `until` is None until the shell has told it."""
+
+    branch: str
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How the run ends once all cancelled calls were reported."""
 
@@ -152,7 +160,9 @@ class RunState:
     """Somebody signalled before the run was let in."""
     ending: Ending | None = None
     past: dict[str, Past] = field(default_factory=dict)
-    """By the `node#visit` of what is still to be decided as it was before."""
+    """By the `node#visit` of what is still to be decided as it was before; a wait's has an `@` after it."""
+    timers: dict[str, Timer] = field(default_factory=dict)
+    """By `node#visit`."""
 
 
 EMPTY = RunState()

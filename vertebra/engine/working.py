@@ -6,14 +6,15 @@ from collections import deque
 from dataclasses import replace
 from typing import Literal
 
+from vertebra.engine.commands import StartTimer
 from vertebra.engine.state import Branch, Ending, Pending, Progress, RunState, Wait
 from vertebra.schemas.call import CallError, Note
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.graph import CompiledGraph, Node
 from vertebra.schemas.run import DecideRequest
 
-Todo = Literal["enter", "start", "complete", "route"]
-"""Enter a node (a new visit), start it (again), take its kept result, choose what comes next."""
+Todo = Literal["enter", "start", "complete", "skip", "route"]
+"""Enter a node (a new visit), start it (again), take its kept result, leave it without one, choose what comes next."""
 MAX_STEPS = 1000
 """Visits that the `state` query shows; older finished ones are in the envelopes."""
 
@@ -36,6 +37,8 @@ class Work:
         self.woken = state.woken
         self.ending: Ending | None = state.ending
         self.past = dict(state.past)
+        self.timers = dict(state.timers)
+        self.starts: list[StartTimer] = []
         self.todo: deque[tuple[Todo, str]] = deque()
         self.sends: list[str] = []
         self.opens: list[str] = []
@@ -92,7 +95,14 @@ class Work:
         """The branch leaves its node: cancel what is in flight, forget what is held or failed."""
         for activity_id in [key for key, call in self.calls.items() if call.branch == branch.id]:
             self.drop_call(activity_id)
-        self.waits.pop(place(branch), None)
+        self.stop_waiting(place(branch))
+
+    def stop_waiting(self, key: str) -> None:
+        """Nobody waits at this place any more."""
+        self.waits.pop(key, None)
+        if self.timers.pop(key, None) is not None:
+            self.starts = [start for start in self.starts if start.name != key]
+            self.starts.append(StartTimer(key, None))
 
     def drop_call(self, activity_id: str) -> None:
         call = self.calls[activity_id]
@@ -126,7 +136,7 @@ class Work:
                 self.drop_call(activity_id)
             if activity_id in self.calls:
                 self.calls[activity_id] = replace(self.calls[activity_id], branch=branch.id)
-        self.waits.pop(place(branch), None)
+        self.stop_waiting(place(branch))
         self.asked.pop(branch.id, None)
         for key, branches in self.decides.items():
             self.decides[key] = tuple(id_ for id_ in branches if id_ != branch.id)
@@ -151,6 +161,10 @@ class Work:
                 error=found,
             )
         )
+
+    def wait_note(self, node: str, visit: int, until: int) -> None:
+        """An envelope of when a wait ends; a resumed run reads it back."""
+        self.notes.append(Note(node=node, visit=visit, kind="plan", result={"wait": until}))
 
     def join_note(self, node: str, above: Branch, winners: list[Branch], lost: list[str]) -> None:
         """An envelope of what a join took and what it cancelled; a resumed run reads it back."""

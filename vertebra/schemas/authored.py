@@ -106,6 +106,10 @@ class AuthoredNode(Authored):
     expect_status: JsonValue = None
     show: Values | None = None
     form: JsonValue = None
+    for_: str | None = Field(default=None, alias="for")
+    until: JsonValue = None
+    event: str | None = None
+    optional: bool = False
     rules: tuple[AuthoredRule, ...] | None = None
     default: Values | None = None
     write: Values = {}
@@ -120,6 +124,11 @@ class AuthoredNode(Authored):
     escalate_after: str | None = None
     remind: Names = ()
     expires_in: str | None = None
+
+    @property
+    def written(self) -> frozenset[str]:
+        """The keys that stand there, as they are spelled there."""
+        return frozenset(key.rstrip("_") for key in self.model_fields_set)
 
 
 class EdgeLine(Authored):

@@ -16,7 +16,7 @@ ENGINE = 1
 END = "end"
 """The target of a final edge."""
 
-NodeType = Literal["llm", "agent", "tool", "http", "rules", "human"]
+NodeType = Literal["llm", "agent", "tool", "http", "rules", "human", "wait"]
 Effect = Literal["pure", "idempotent", "keyed", "compensable", "irreversible"]
 REPEATABLE: tuple[Effect, ...] = ("pure", "idempotent", "keyed")
 """Effects that may be tried again without harm, the keyed ones under their own key."""
@@ -135,6 +135,14 @@ class HttpCall(Recorded):
     """Statuses that are no failure: `204`, or `4xx` for a hundred of them."""
 
 
+class Pause(Recorded):
+    """What a `wait` node waits for: a while, a time, or an event; with an event `for_s` is how long at most."""
+
+    for_s: int | None = None
+    until: Value | None = None
+    event: str | None = None
+
+
 class Node(Recorded):
     id: str
     type: NodeType
@@ -156,7 +164,11 @@ class Node(Recorded):
     default: dict[str, Value] | None = None
     http: HttpCall | None = None
     form_json: str | None = None
-    """The schema of a `human` node's answer, as JSON text of schemas.fields."""
+    """The schema of a `human` node's answer or of an event's payload, as JSON text of schemas.fields."""
+    pause: Pause | None = None
+    """Of a `wait` node."""
+    optional: bool = False
+    """A failure skips the node instead of blocking it."""
     facts: tuple[str, ...] = ()
     """The dotted paths that approval and guardrail expressions on this node read; sent with each call."""
 

@@ -54,6 +54,8 @@ class Past(Recorded):
     """Of a join: the branches that it took."""
     lost: tuple[str, ...] = ()
     """Of a join: where the cancelled branches stood, `node#visit`, with a `>` where an edge was to be chosen."""
+    until: int | None = None
+    """Of a wait: when it ends, in seconds since 1970."""
 
 
 class Admission(Recorded):
@@ -79,8 +81,8 @@ class Ask(Recorded):
     """One open wait, as `load` is asked about it."""
 
     ref: str
-    """The approval's id, or for a blocked node `node#visit`; for money and time the call's id."""
-    kind: Literal["approval", "top_up", "renewal", "blocked"]
+    """The approval's id, or for a blocked node or an event `node#visit`; for money and time the call's id."""
+    kind: Literal["approval", "top_up", "renewal", "blocked", "event"]
     node: str
     visit: int
     activity_id: str | None = None
@@ -102,7 +104,9 @@ class Answer(Recorded):
     """The standing answer of one wait. For `edit` and `override`, `arguments` holds what the person wrote."""
 
     ref: str
-    verb: Literal["approve", "edit", "deny", "expired", "withdrawn", "top_up", "renew", "retry", "skip", "override"]
+    verb: Literal[
+        "approve", "edit", "deny", "expired", "withdrawn", "top_up", "renew", "retry", "skip", "override", "event"
+    ]
     """`withdrawn`: the run had ended meanwhile; people are asked again."""
     by: str | None = None
     reason: str | None = None
@@ -111,6 +115,8 @@ class Answer(Recorded):
     """Of `retry`: the round of the block that it answers; a later block of the visit waits for another one."""
     command: str | None = None
     """The id of the command behind it."""
+    at: int | None = None
+    """Of an event: when it was sent, in seconds since 1970."""
 
 
 class Loaded(Recorded):

@@ -333,7 +333,7 @@ waits = _table(
     _bytes("error", null=True),
     _when("since", now=True),
     _when("until", null=True),
-    _one_of("kind", ("approval", "top_up", "renewal", "blocked")),
+    _one_of("kind", ("approval", "top_up", "renewal", "blocked", "event")),
 )
 
 approvals = _table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Coroutine, Sequence
 
@@ -12,6 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from vertebra.engine import commands, events
 from vertebra.engine.advance import advance
+from vertebra.engine.pauses import running_timers
 from vertebra.engine.state import EMPTY, RunState, from_json, path, to_json, waits
 from vertebra.schemas.call import CallInput, Hold
 from vertebra.schemas.canonical import Json
@@ -234,11 +236,25 @@ class GraphRun:
         running = self._timers.pop(command.name, None)
         if running is not None:
             running.cancel()
-        if command.seconds is not None:
-            self._timers[command.name] = asyncio.create_task(self._fire(command.name, command.seconds))
+        if command.summary is not None:
+            self._start_wait(command, command.summary)
+        elif command.seconds is not None:
+            self._timers[command.name] = asyncio.create_task(self._fire(command.name, command.seconds, command.name))
 
-    async def _fire(self, name: str, seconds: int) -> None:
-        await workflow.sleep(seconds, summary=name)
+    def _start_wait(self, command: commands.StartTimer, summary: str) -> None:
+        """A node's wait ends at an absolute time, which is told once: a continued run waits for what is left."""
+        until = command.until
+        if until is None:
+            until = math.ceil(workflow.time() + (command.seconds or 0))
+            self._inbox.append(events.TimerStarted(command.name, until))
+        left = until - workflow.time()
+        if left > 0:
+            self._timers[command.name] = asyncio.create_task(self._fire(command.name, left, summary))
+        else:
+            self._inbox.append(events.TimerFired(command.name))
+
+    async def _fire(self, name: str, seconds: float, summary: str) -> None:
+        await workflow.sleep(seconds, summary=summary)
         self._timers.pop(name, None)
         self._inbox.append(events.TimerFired(name))
 
@@ -280,8 +296,12 @@ class GraphRun:
         assert isinstance(snapshot, dict)
         self._state = from_json(snapshot["state"])
         self._pending.restore(snapshot["queued"])
-        # timers do not continue: look at once for whatever was decided meanwhile, which also starts the next timer
+        # timers do not continue: look at once for whatever was decided meanwhile, which also starts the next re-read;
+        # of the nodes' waits the state knows the ends
         self._inbox.append(events.TimerFired("reread"))
+        assert self._graph is not None
+        for timer in running_timers(self._graph, self._state):
+            self._set_timer(timer)
 
     async def _close(self, finish: commands.Finish) -> Json:
         assert self._admission is not None

@@ -9,6 +9,7 @@ from vertebra.compiler.kinds.human import HumanKind
 from vertebra.compiler.kinds.model import ModelKind
 from vertebra.compiler.kinds.rules import RulesKind
 from vertebra.compiler.kinds.tool import ToolKind
+from vertebra.compiler.kinds.wait import WaitKind
 from vertebra.compiler.site import Kind
 from vertebra.schemas.graph import NodeType
 
@@ -19,9 +20,10 @@ KINDS: Mapping[NodeType, Kind] = {
     "http": HttpKind(),
     "rules": RulesKind(),
     "human": HumanKind(),
+    "wait": WaitKind(),
 }
 LATER = (
     *("sql", "code", "router", "planner", "fsm", "behavior_tree"),
-    *("graph", "map", "memory", "notify", "wait", "foreign"),
+    *("graph", "map", "memory", "notify", "foreign"),
 )
 """Node types that the language knows and this version does not offer."""

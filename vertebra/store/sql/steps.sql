@@ -17,11 +17,17 @@ from runs where id = %(run)s;
 -- The contexts that were sealed when the run was admitted.
 select id, agent from contexts where run = %(run)s and (parent is null or depth = 1) order by id;
 
--- name: settled_joins
--- Which branches the joins of an earlier life of the run took; of two records of one visit the newest counts.
-select distinct on (node, visit) node, visit, body from envelopes
-where run = %(run)s and kind = 'plan' and position('"inline":{"join":'::bytea in body) > 0
-order by node, visit, id desc;
+-- name: settled
+-- Which branches the joins of an earlier life of the run took, and when its waits end; the newest record of a visit counts.
+select distinct on (node, visit, position('"inline":{"wait":'::bytea in body) > 0) node, visit, body from envelopes
+where run = %(run)s and kind = 'plan'
+    and (position('"inline":{"join":'::bytea in body) > 0 or position('"inline":{"wait":'::bytea in body) > 0)
+order by node, visit, position('"inline":{"wait":'::bytea in body) > 0, id desc;
+
+-- name: taken_events
+-- Which visit of which node took which event.
+select node, visit, body from envelopes
+where run = %(run)s and kind = 'plan' and position('"inline":{"event":'::bytea in body) > 0 order by id;
 
 -- name: claim_run
 -- Claim a run id for ever.

@@ -1,0 +1,68 @@
+"""Nodes that wait, on the real servers: for a time and for an event, also over the end of the run and its history."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.integration.runs.waits import ended
+from tests.integration.workers.desk import told, until
+from tests.integration.workers.test_resume_decisions import HEAD, WAYS, goes_on
+from tests.stage import Stage
+from vertebra.schemas.canonical import Json
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+
+BODY = """  pause: {type: wait, for: 1s}
+  one: {type: wait, event: paid, form: {amount: {type: float, required: true}}}
+  two: {type: wait, event: paid, write: {said: sent_by}}
+edges:
+  - pause -> one
+  - one -> two
+"""
+
+
+def paid(amount: Json) -> Json:
+    return {"event": "paid", "payload": {"amount": amount}}
+
+
+@pytest.mark.parametrize("history", WAYS)
+async def test_waits_end_once_also_in_a_resumed_run(stage: Stage, history: bool) -> None:
+    """The time is fixed once; each event is taken once, the oldest that fits first; a resumed run hears the same."""
+    graph = stage.compile(HEAD.replace("NAME", f"pauses-{history}".lower()) + BODY)
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "x"})
+    await stage.enroll("cyd", "starter")
+    await until(lambda: admitted(stage, handle.id))
+    await stage.command(handle.id, "event", arguments=paid("much"))
+    await stage.command(handle.id, "event", arguments=paid(3.5))
+    await until(lambda: waits_at(stage, handle.id, "two"))
+    before = await ends(stage, handle.id)
+
+    await goes_on(stage, handle, history)
+    await until(lambda: waits_at(stage, handle.id, "two"))
+    await stage.command(handle.id, "event", arguments=paid(4.5), by="cyd")
+    output, row = await ended(stage.client.get_workflow_handle(handle.id), stage)
+
+    assert ({"said": "cyd"}, "completed") == (output, row["state"])
+    assert before == await ends(stage, handle.id)
+    entries = [entry for entry in await told(stage, handle.id) if str(entry["operation"]).startswith("event_")]
+    assert ["event_refused", "event_taken", "event_taken"] == [entry["operation"] for entry in entries]
+    assert [("one", 1), ("one", 1), ("two", 1)] == [(entry["node"], entry["visit"]) for entry in entries]
+
+
+async def ends(stage: Stage, run: str) -> list[object]:
+    """When the waits of a run end, as its envelopes say."""
+    rows = await stage.sql("select body from envelopes where run = %(run)s and kind = 'plan' order by id", run=run)
+    found = [json.loads(bytes(row["body"])).get("inline") or {} for row in rows]
+    return [inline["wait"] for inline in found if "wait" in inline]
+
+
+async def admitted(stage: Stage, run: str) -> bool:
+    return bool(await stage.sql("select 1 from runs where id = %(run)s", run=run))
+
+
+async def waits_at(stage: Stage, run: str, node: str) -> bool:
+    rows = await stage.sql("select node from waits where run = %(run)s and kind = 'event'", run=run)
+    return [node] == [row["node"] for row in rows]
