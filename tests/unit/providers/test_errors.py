@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from vertebra.providers.errors import MEANINGS, RULES, failure, kind_of, told, unfinished
+from vertebra.providers.errors import MEANINGS, RULES, failure, kind_of, told, unfinished, without
 from vertebra.schemas.errors import FailureKind
 from vertebra.schemas.llm import FinishReason, ModelReply, ModelUsage
 
@@ -106,3 +106,9 @@ def test_a_key_that_is_quoted_is_blotted_out(form: str) -> None:
     error = told("openai/large", 401, frozenset(), f"bad key {form}\x00 of yours", "sk-a/b+c", None)
 
     assert "openai/large: the model refused the key: HTTP 401, bad key *** of yours" in str(error)
+
+
+def test_a_word_that_is_no_secret_stays() -> None:
+    """A local server that wants any key is given a word, and what the model says with that word is left as it is."""
+    assert "ollama runs here" == without("ollama", "ollama runs here")
+    assert "nothing to hide" == without(None, "nothing to hide")
