@@ -11,6 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.runtime import Runtime
 
+from vertebra.audit.aggregate import GROUPS, METRICS
 from vertebra.schemas.errors import SettingsError
 from vertebra.services.ports import pick
 from vertebra.workers.telemetry.figures import GAUGES, Figures, runtime_serving
@@ -93,6 +94,15 @@ def test_alerts_name_figures_that_exist(page: tuple[Runtime, int]) -> None:
     assert all(rule["annotations"]["summary"] and rule["annotations"]["do"] for rule in rules)
     used = {word for rule in rules for part in re.findall(r"by \(([^)]*)\)", rule["expr"]) for word in part.split(", ")}
     assert used <= LABELS
+
+
+def test_the_page_of_documentation_names_every_figure(page: tuple[Runtime, int]) -> None:
+    """No more and no fewer than are served, and every metric and group of the audit."""
+    text = (ALERTS.parents[1] / "docs" / "operate.md").read_text()
+    served = {re.sub("_(bucket|count|sum|created)$", "", name) for name in read(page[1])}
+
+    assert {name for name in served if name.startswith("vertebra_")} == set(re.findall(r"`(vertebra_[a-z_]+)`", text))
+    assert {*METRICS, *GROUPS} <= set(re.findall(r"`([a-z_]+)`", text))
 
 
 def test_a_port_in_use_is_told(page: tuple[Runtime, int]) -> None:
