@@ -34,6 +34,7 @@ from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.run import RunEnd
 from vertebra.schemas.signed import Statement, instant
+from vertebra.schemas.tool import ProjectTool
 from vertebra.services.state import Services
 from vertebra.store.artifacts import Artifacts
 from vertebra.store.pool import Pool, new_pool
@@ -114,13 +115,15 @@ class Stage:
         self.keys[name] = key
         return key
 
-    async def publish(self, graph: CompiledGraph, by: str = "ada") -> None:
+    async def publish(self, graph: CompiledGraph, by: str = "ada", tools: Sequence[ProjectTool] = ()) -> None:
         """Publish a graph and everything that it pins."""
         cited = [prompt for prompt in self.prompts.values() if prompt.digest in graph.prompts.values()]
         pins = [put_text_query("default", "prompt", prompt.canonical) for prompt in cited]
         for name in graph.tools:
-            data = canonical_bytes(self.world.registry.get(name).spec.canonical)
-            pins.append(put_text_query("default", "tool", data))
+            own = next((tool for tool in tools if tool.spec.name == name), None)
+            spec = self.world.registry.get(name).spec if own is None else own.spec
+            pins.append(put_text_query("default", "tool", canonical_bytes(spec.canonical)))
+            pins += [put_text_query("default", "source", own.source.encode())] if own is not None else []
         pins.append(put_text_query("default", "prices", pinned_prices(graph, self.project.prices).canonical))
         statement = self.statement("publish", by, id=f"{graph.name}@{graph.version}", digest=graph.digest)
         row = {
@@ -273,9 +276,13 @@ class Stage:
         lines = [json.loads(line) for line in self.sales.read_text().splitlines()]
         return [line for line in lines if run in (None, line["run"])]
 
-    def compile(self, text: str, file: str = "test.yaml") -> CompiledGraph:
+    def compile(self, text: str, file: str = "test.yaml", tools: Sequence[ProjectTool] = ()) -> CompiledGraph:
         """A graph of the test's own, over the project's prompts and the built-in tools."""
-        catalogue = Catalogue(prompts=self.prompts, tools=self.world.registry.specs, prices=self.project.prices)
+        catalogue = Catalogue(
+            prompts=self.prompts,
+            tools=specs,
+            prices=self.project.prices,
+        )
         return compile_graph(read_graph(text, file), catalogue)
 
     @property

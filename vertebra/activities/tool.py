@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from pydantic import JsonValue
@@ -22,7 +23,8 @@ from vertebra.schemas.errors import (
 )
 from vertebra.schemas.graph import REPEATABLE, CompiledGraph, Node
 from vertebra.schemas.money import MicroUSD
-from vertebra.tools.call import call_tool
+from vertebra.schemas.tool import ToolResult, ToolSpec
+from vertebra.tools.call import call_project_tool, call_tool
 from vertebra.tools.checks import check_arguments
 from vertebra.tools.context import ToolContext
 
@@ -32,7 +34,7 @@ _FINAL = (BadArguments, BadToolOutput, EgressRefused, SandboxUnavailable)
 
 async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: str, world: World) -> Prepared:
     """The final arguments and the tool's pin. Raises UnknownTool, BadArguments."""
-    spec = world.registry.get(given.tool or "").spec
+    spec = await _spec(given.tool or "", graph, tenant, world)
     arguments: JsonValue = dict(given.values)
     check_arguments(spec, arguments)
     request = canonical_bytes(
@@ -55,29 +57,12 @@ async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: st
 async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: Caller, world: World) -> Performed:
     """Run the tool once. For a model, a failure is an answer that it reads."""
     try:
-        tool = world.registry.get(prepared.tool or "")
-        secrets = {name: world.secret(name) or "" for name in tool.spec.secrets}
+        call = await _call(prepared, graph, caller, world)
     except VertebraError as error:
         return unsent(error, caller)
     began = world.elapsed()
-    context = ToolContext(
-        idempotency_key=caller.call_id,
-        project=world.project,
-        maildir=world.maildir,
-        deadline=world.now() + timedelta(seconds=caller.timeout_s),
-        egress=world.egress,
-        hosts=graph.spine.hosts,
-        read_folders=world.read_folders,
-    )
     try:
-        answer = await call_tool(
-            tool,
-            prepared.arguments,
-            context,
-            host=world.tool_host,
-            job_id=f"{caller.call_id}.{caller.attempt}",
-            secrets=secrets,
-        )
+        answer = await call()
         value, ref, large = kept(answer.content)
     except ToolError as error:
         return _failed(error, prepared, node, caller, _ms(world.elapsed() - began))
@@ -93,6 +78,42 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         duration_ms=duration_ms,
         artifacts=large,
     )
+
+
+async def _spec(name: str, graph: CompiledGraph, tenant: str, world: World) -> ToolSpec:
+    """The definition that counts: of a project's tool the pinned one, whose text is stored with it; else this worker's.
+
+    Raises UnknownTool; where this worker's is another one than was pinned, the gate says so.
+    """
+    pin = graph.tools.get(name)
+    if pin is not None and name not in world.registry:
+        pinned = await world.tool(tenant, pin)
+        if pinned.source is not None:
+            return pinned
+    return world.registry.get(name).spec
+
+
+async def _call(
+    prepared: Prepared, graph: CompiledGraph, caller: Caller, world: World
+) -> Callable[[], Awaitable[ToolResult]]:
+    """The call, ready to be made: everything that it needs is there."""
+    name, job_id = prepared.tool or "", f"{caller.call_id}.{caller.attempt}"
+    spec = await _spec(name, graph, caller.tenant, world)
+    if spec.source is not None:
+        source = await world.source(caller.tenant, spec.source)
+        return lambda: call_project_tool(spec, source, prepared.arguments, host=world.tool_host, job_id=job_id)
+    tool = world.registry.get(name)
+    secrets = {secret: world.secret(secret) or "" for secret in tool.spec.secrets}
+    context = ToolContext(
+        idempotency_key=caller.call_id,
+        project=world.project,
+        maildir=world.maildir,
+        deadline=world.now() + timedelta(seconds=caller.timeout_s),
+        egress=world.egress,
+        hosts=graph.spine.hosts,
+        read_folders=world.read_folders,
+    )
+    return lambda: call_tool(tool, prepared.arguments, context, host=world.tool_host, job_id=job_id, secrets=secrets)
 
 
 def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, duration_ms: int) -> Performed:

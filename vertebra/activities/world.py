@@ -75,6 +75,7 @@ class World:
     _graphs: Kept[str, CompiledGraph] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
     _prompts: Kept[str, Prompt] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
     _tools: Kept[str, ToolSpec] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
+    _sources: Kept[str, str] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
     _tables: Kept[str, PriceTable] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
 
     async def graph(self, digest: str) -> CompiledGraph:
@@ -100,6 +101,12 @@ class World:
         if digest not in self._tools:
             self._tools[digest] = ToolSpec.of(await self._text(tenant, digest))
         return self._tools[digest]
+
+    async def source(self, tenant: str, digest: Digest) -> str:
+        """The text of a project's file that a graph pins, as it was published. Raises NotFound, TamperedRow."""
+        if digest not in self._sources:
+            self._sources[digest] = (await self._text(tenant, digest)).decode()
+        return self._sources[digest]
 
     async def _text(self, tenant: str, digest: Digest) -> bytes:
         [rows] = await once(self.pool, [get_texts_query(tenant, [digest])])

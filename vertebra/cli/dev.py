@@ -28,14 +28,14 @@ from vertebra.services.state import Services
 from vertebra.services.supervisor import Supervisor
 from vertebra.settings import variable
 from vertebra.store.migrate import migrate
-from vertebra.workers.compiling import compile_file
+from vertebra.workers.compiling import compile_file, whole_project
 
 app = typer.Typer()
 WORKER = "worker"
 USUAL_METRICS = 9464
 """Where OpenTelemetry's exporters serve theirs."""
 _LOOK_EVERY_S = 0.5
-_WATCHED = ("graphs/*.yaml", "prompts/*.yaml", "prices.yaml", "people.yaml")
+_WATCHED = ("tools/*.py", "graphs/*.yaml", "prompts/*.yaml", "prices.yaml", "people.yaml")
 
 
 @app.command(epilog="Example: cd my-project && vertebra dev")
@@ -154,7 +154,8 @@ class Watch:
 
     async def _publish(self) -> None:
         await enrol(self.desk)
-        project = read_project(self.desk.settings.project)
+        settings = self.desk.settings
+        project = await asyncio.to_thread(whole_project, settings.project, settings.sandbox_python)
         for file in project.graphs:
             try:
                 compiled = compile_file(project, file)

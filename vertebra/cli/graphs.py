@@ -13,10 +13,10 @@ from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.endings import FAILED
 from vertebra.cli.options import As, AsJson
 from vertebra.client import graphs
-from vertebra.compiler import Project, read_project
+from vertebra.compiler import Project
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import Complaints, GraphError, NotFound, PolicyError, VertebraError
-from vertebra.workers.compiling import Compiled, compile_file
+from vertebra.workers.compiling import Compiled, compile_file, whole_project
 
 check_app = typer.Typer()
 publish_app = typer.Typer()
@@ -28,7 +28,7 @@ GraphsArgument = Annotated[list[str] | None, typer.Argument(metavar="[GRAPH]..."
 def check(graph: GraphsArgument = None, as_json: AsJson = False) -> None:
     """Check graphs with their prompts, tools, people and prices; every mistake is told at once, with its line."""
     desk = open_desk(as_json=as_json)
-    project = read_project(desk.settings.project)
+    project = whole_project(desk.settings.project, desk.settings.sandbox_python)
     files = [file_of(project, name) for name in graph] if graph else list(project.graphs)
     if not files:
         raise NotFound("this project has no graph", do="put one into graphs/NAME.yaml")
@@ -55,7 +55,7 @@ def publish(
     if version and not is_file(graph):
         asyncio.run(_publish_again(desk, name, version))
         return
-    project = read_project(desk.settings.project)
+    project = whole_project(desk.settings.project, desk.settings.sandbox_python)
     compiled = compile_file(project, file_of(project, graph))
     asyncio.run(_publish(desk, compiled, draft=draft, dry_run=dry_run))
 

@@ -52,6 +52,7 @@ WORDS = {
     "costs": Word("costs:app", "What was spent and is held, by agent, graph, model or day."),
     "budgets": Word("budgets:app", "Show and raise what a run may spend."),
     "contexts": Word("contexts:app", "List, renew and revoke the rights of a run."),
+    "tools": Word("tools:app", "List and show tools, vertebra's own and the project's."),
     "people": Word("people:app", "List, add and revoke people."),
     "audit": Word("audit:app", "Query, add up, trace, verify and export the audit."),
     "logs": Word("log_lines:app", "The log lines of worker and services, filtered and followed."),

@@ -18,11 +18,10 @@ from vertebra.cli.options import As, AsJson
 from vertebra.client import graphs, temporal
 from vertebra.client.people import acting
 from vertebra.client.starts import Start, start_of
-from vertebra.compiler import read_project
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.fields import fields_of
 from vertebra.store.pool import Connection
-from vertebra.workers.compiling import compile_file
+from vertebra.workers.compiling import compile_file, whole_project
 
 app = typer.Typer()
 STARTERS = ("starter", "operator", "admin")
@@ -78,7 +77,8 @@ def give(desk: Desk, follower: Follower) -> None:
 async def _meant(desk: Desk, graph: str) -> tuple[str, str | None]:
     """Name and version of what is to run; a file is published as a draft first."""
     if is_file(graph):
-        project = read_project(desk.settings.project)
+        settings = desk.settings
+        project = await asyncio.to_thread(whole_project, settings.project, settings.sandbox_python)
         compiled = compile_file(project, file_of(project, graph))
         version, outcome = await publish_draft(desk, compiled)
         desk.out.say(f"{outcome} {compiled.graph.name}@{version}")

@@ -15,14 +15,13 @@ from vertebra.cli.options import AsJson
 from vertebra.cli.output import money, span, stamp, table, when
 from vertebra.client import graphs
 from vertebra.client.runs import Picture, error_of, picture
-from vertebra.compiler import read_project
 from vertebra.schemas.call import CallError
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.envelope import Envelope
 from vertebra.schemas.errors import NotFound
 from vertebra.schemas.graph import END, CompiledGraph, Node, Route
 from vertebra.store.transaction import Row
-from vertebra.workers.compiling import compile_file
+from vertebra.workers.compiling import compile_file, whole_project
 
 app = typer.Typer()
 
@@ -32,7 +31,7 @@ def show(what: Annotated[str, typer.Argument(metavar="RUN|GRAPH[@VERSION]|FILE")
     """Show a run: path, visits, cost, waits; or a graph: nodes, edges, rights, pins."""
     desk = open_desk(as_json=as_json)
     if is_file(what):
-        project = read_project(desk.settings.project)
+        project = whole_project(desk.settings.project, desk.settings.sandbox_python)
         _show_graph(desk, compile_file(project, file_of(project, what)).graph)
         return
     asyncio.run(_show_either(desk, what))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from vertebra.schemas.errors import BadFile, Complaints, GraphError
 from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.places import ComplaintList
 from vertebra.schemas.prompt import Prompt
+from vertebra.schemas.tool import ProjectTool
 
 _Row = TypeVar("_Row", bound=BaseModel)
 _Read = TypeVar("_Read")
@@ -43,6 +44,8 @@ class Project:
     people: tuple[AuthoredPerson, ...]
     knows_people: bool
     """Whether there is a people.yaml."""
+    tools: Mapping[str, ProjectTool] = field(default_factory=dict)
+    """The project's own tools by name. Reading a folder runs nothing, so whoever has asked the sandbox adds them."""
 
     @property
     def roles(self) -> frozenset[str] | None:

@@ -46,11 +46,18 @@ class ToolSpec(Recorded):
     security_level: SecurityLevel = "medium"
     secrets: tuple[str, ...] = ()
     """Names of the secrets that one call may be given."""
+    function: str | None = None
+    """Of a project's tool: the function of its file."""
+    source: Digest | None = None
+    """Of a project's tool: the digest of its file's text, which is stored beside the definition."""
 
     @property
     def canonical(self) -> Canonical:
         """All fields; the two schemas as JSON text, because they may hold floats."""
         plain: dict[str, Canonical] = self.model_dump(mode="json", exclude={"input_schema", "output_schema"})
+        if self.source is None:
+            # the pins of vertebra's own tools are older than these fields
+            plain = {name: value for name, value in plain.items() if name not in ("function", "source")}
         schemas = {"input_schema": json_text(self.input_schema), "output_schema": json_text(self.output_schema)}
         return plain | schemas
 
@@ -65,6 +72,16 @@ class ToolSpec(Recorded):
     def digest(self) -> Digest:
         """The tool pin: a graph that carries another one was compiled for another tool."""
         return digest(self.canonical)
+
+
+class ProjectTool(Recorded):
+    """A tool that a file of the project defines."""
+
+    spec: ToolSpec
+    source: str = Field(repr=False)
+    """The text of its file: what runs, whatever the file says by then."""
+    at: str
+    """`file:line`."""
 
 
 class Limits(Recorded):

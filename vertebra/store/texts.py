@@ -10,7 +10,7 @@ from vertebra.schemas.errors import NotFound, TamperedRow
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 
-TextKind = Literal["prompt", "tool", "policy", "prices"]
+TextKind = Literal["prompt", "tool", "policy", "prices", "source"]
 
 
 def put_text_query(tenant: str, kind: TextKind, data: bytes) -> Query:

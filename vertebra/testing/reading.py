@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from vertebra.boundary.strict_yaml import YamlFile, read_yaml
 from vertebra.client.commands import Verb
-from vertebra.compiler import Project, read_project
+from vertebra.compiler import Project
 from vertebra.compiler.durations import DURATION, MONEY, microusd, seconds
 from vertebra.policies.fields import nearest
 from vertebra.providers.reply_files import read_replies
@@ -28,7 +28,7 @@ from vertebra.testing.scenario import Expected, GivenCommand, GivenDecision, Giv
 from vertebra.testing.stage import TESTER, everybody, names_of
 from vertebra.testing.tools import ToolAnswer
 from vertebra.tools.registry import builtin
-from vertebra.workers.compiling import Compiled, compile_file
+from vertebra.workers.compiling import Compiled, compile_file, whole_project
 
 FOLDER = "tests"
 VERBS: tuple[Verb, ...] = ("retry", "skip", "override", "top_up", "renew", "abort", "cancel")
@@ -37,7 +37,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
     """The scenarios of a project, or the one of this name, in order of file. Raises Complaints, with every mistake."""
-    project = read_project(folder)
+    project = whole_project(folder)
     replies = read_replies(folder / "replies")
     compiled: dict[str, Compiled] = {}
     found: list[Scenario] = []

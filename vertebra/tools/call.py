@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from vertebra.schemas.canonical import json_text
 from vertebra.schemas.errors import JobFailed, SandboxUnavailable, ToolTimeout
-from vertebra.schemas.tool import Job, Limits, ToolResult
+from vertebra.schemas.tool import Job, Limits, ToolResult, ToolSpec
 from vertebra.tools.checks import check_arguments, check_output
 from vertebra.tools.context import ToolContext
 from vertebra.tools.contract import Tool
@@ -57,7 +57,29 @@ async def _in_sandbox(
 ) -> ToolResult:
     if host is None:
         raise SandboxUnavailable(f"{tool.name!r} runs code, and this worker has no tool host")
-    answer = await host.run(make_job(tool, arguments, job_id, secrets), tool.spec)
+    return await _run(host, make_job(tool, arguments, job_id, secrets), tool.spec)
+
+
+async def call_project_tool(
+    spec: ToolSpec, source: str, arguments: JsonValue, *, host: ToolHost | None, job_id: str
+) -> ToolResult:
+    """Run a tool of a project from the text that its pin names. Raises as `call_tool` does."""
+    check_arguments(spec, arguments)
+    if host is None:
+        raise SandboxUnavailable(f"{spec.name!r} runs code, and this worker has no tool host")
+    job = Job(
+        id=job_id,
+        tool=spec.name,
+        function=spec.function or spec.name,
+        source=source,
+        arguments=json_text(arguments),
+        limits=Limits(wall_s=spec.timeout_s, cpu_s=min(10, spec.timeout_s)),
+    )
+    return await _run(host, job, spec)
+
+
+async def _run(host: ToolHost, job: Job, spec: ToolSpec) -> ToolResult:
+    answer = await host.run(job, spec)
     value: JsonValue = json.loads(answer.answer or "null")
     return ToolResult(ok=True, value=value, printed=answer.printed)
 

@@ -115,7 +115,7 @@ def tool(
             permissions=tuple(sorted({"execute_tools", *permissions})),
             effect=cast("Effect", effect),
             runs=runs,
-            timeout_s=_seconds(where, timeout),
+            timeout_s=seconds_of(where, timeout),
             cost_microusd=cost_microusd,
             rate_limit=rate_limit,
             security_level=security_level,
@@ -144,7 +144,8 @@ def _check_terms(where: str, called: str, effect: str | None, rate_limit: str | 
         raise BadTool(f"{rate_limit!r} is no rate limit", at=where, do="write a number and a period, like 100/hour")
 
 
-def _seconds(where: str, timeout: str | int) -> int:
+def seconds_of(where: str, timeout: str | int) -> int:
+    """A timeout as whole seconds. Raises BadTool."""
     match = re.fullmatch(r"(\d{1,5})([smh]?)", str(timeout))
     seconds = int(match[1]) * _SECONDS[match[2] or "s"] if match else 0
     if not 1 <= seconds <= 3600:

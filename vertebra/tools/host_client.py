@@ -41,6 +41,7 @@ class ToolHost:
         self._options = ["--path", path, "--jobs", str(at_once), *(["--python", python] if python else [])]
         self._report = ProbeReport(reason="the tool host has not started")
         self._ready = asyncio.Event()
+        self._jobs = 0
         self._folder: Path | None = None
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -70,6 +71,11 @@ class ToolHost:
         await self._stop()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def fresh(self) -> str:
+        """Makes the id of a job that may run again one that is used once."""
+        self._jobs += 1
+        return f"{os.getpid()}.{self._jobs}"
 
     async def run(self, job: Job, spec: ToolSpec) -> JobAnswer:
         """Run the job; its answer fits the tool's output schema. Cancelling kills it.

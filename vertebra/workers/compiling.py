@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from vertebra.client.graphs import PinnedText
-from vertebra.compiler import Catalogue, Project, compile_graph, pinned_prices, read_graph
+from vertebra.compiler import Catalogue, Project, compile_graph, pinned_prices, read_graph, read_project
 from vertebra.ledger.prices import UNLISTED, price_of
 from vertebra.providers.registry import known_words
 from vertebra.schemas.authored import AgentGraph
@@ -15,6 +17,8 @@ from vertebra.schemas.canonical import canonical_bytes
 from vertebra.schemas.errors import BadFile, Unpriced
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.money import PriceTable
+from vertebra.tools.host_client import ToolHost
+from vertebra.tools.project import describe_all, tool_files
 from vertebra.tools.registry import builtin
 
 
@@ -37,7 +41,7 @@ def compile_file(project: Project, path: Path) -> Compiled:
         raise BadFile(f"cannot be read: {error.strerror}", at=str(name)) from None
     authored = read_graph(text, str(name))
     prices, unpriced = _prices(authored, project)
-    specs = builtin().specs
+    specs = {**builtin().specs, **{name: tool.spec for name, tool in project.tools.items()}}
     catalogue = Catalogue(
         prompts=project.prompts,
         tools=specs,
@@ -50,9 +54,35 @@ def compile_file(project: Project, path: Path) -> Compiled:
     graph = compile_graph(authored, catalogue)
     texts = [PinnedText("prompt", project.prompts[ref].canonical) for ref in graph.prompts]
     texts += [PinnedText("tool", canonical_bytes(specs[tool].canonical)) for tool in graph.tools]
+    sources = {tool.source for name, tool in project.tools.items() if name in graph.tools}
+    texts += [PinnedText("source", source.encode()) for source in sorted(sources)]
     if graph.prices is not None:
         texts.append(PinnedText("prices", pinned_prices(graph, prices).canonical))
     return Compiled(path, graph, tuple(texts))
+
+
+def whole_project(folder: Path, python: Path | None = None) -> Project:
+    """A project with the tools that its files define, as a sandboxed child reports them. Raises Complaints.
+
+    `python` is the interpreter inside the sandbox. A project without files in tools/ starts no process.
+    """
+    project = read_project(folder)
+    if not tool_files(folder):
+        return project
+
+    async def described() -> Project:
+        async with ToolHost(python=str(python) if python else None) as host:
+            return await with_tools(project, host)
+
+    # in a thread of its own: some callers have a loop, others have none
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(lambda: asyncio.run(described())).result()
+
+
+async def with_tools(project: Project, host: ToolHost) -> Project:
+    """The same project with its own tools. Raises Complaints."""
+    tools = await describe_all(project.folder, tool_files(project.folder), host)
+    return replace(project, tools={tool.spec.name: tool for tool in tools})
 
 
 def _prices(authored: AgentGraph, project: Project) -> tuple[PriceTable, dict[str, str]]:
