@@ -278,6 +278,7 @@ class Stage:
 
     def compile(self, text: str, file: str = "test.yaml", tools: Sequence[ProjectTool] = ()) -> CompiledGraph:
         """A graph of the test's own, over the project's prompts and the built-in tools."""
+        specs = {**self.world.registry.specs, **{one.spec.name: one.spec for one in tools}}
         catalogue = Catalogue(
             prompts=self.prompts,
             tools=specs,
