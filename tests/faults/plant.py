@@ -115,8 +115,11 @@ class Plant:
                 await asyncio.gather(keeping, return_exceptions=True)
 
     @asynccontextmanager
-    async def outage(self, name: str, kill: bool = True) -> AsyncIterator[None]:
-        """A server that is gone for the length of the block, and back with the same data and port after it."""
+    async def outage(self, name: str, kill: bool = True, env: Mapping[str, str] | None = None) -> AsyncIterator[None]:
+        """A server that is gone for the length of the block, and back with the same data and port after it.
+
+        `env`: what its environment is from then on.
+        """
         spec = self.supervisor.child(name).spec
         if kill:
             self.supervisor.kill(name)
@@ -124,7 +127,7 @@ class Plant:
         try:
             yield
         finally:
-            await self.supervisor.add(spec)
+            await self.supervisor.add(spec if env is None else replace(spec, env=env))
             for pool in (self.stage.owner, self.stage.api):
                 await pool.check()
 

@@ -199,6 +199,18 @@ async def test_a_run_that_temporal_does_not_know_is_closed(stage: Stage) -> None
     assert unseen.GONE in str((await told(stage, run))[-1]["error"])
 
 
+async def test_a_dead_run_touched_before_the_clock_was_set_back_is_closed(stage: Stage) -> None:
+    """Touched tomorrow by a clock that was a day ahead, it is asked about now and not in a day."""
+    run, handle = await stand_in(stage, "wait")
+    await handle.terminate()
+    await stage.sql("update runs set touched_at = now() + interval '1 day' where id = %(id)s", id=run)
+
+    await unseen.do(office(stage))
+
+    [row] = await stage.sql("select state from runs where id = %(id)s", id=run)
+    assert "terminated" == row["state"]
+
+
 async def test_an_unreachable_temporal_ends_no_run(stage: Stage) -> None:
     """Not knowing is no end."""
     run, handle = await stand_in(stage, "wait")

@@ -94,6 +94,18 @@ async def test_a_decision_whose_signal_was_lost_still_reaches_its_run(stage: Sta
     assert {"said": "one said"} == output
 
 
+async def test_a_wake_written_before_the_clock_was_set_back_is_sent(stage: Stage) -> None:
+    """Due tomorrow by a clock that was a day ahead, it is sent now and not in a day."""
+    run, handle = await stand_in(stage, "wait")
+    await put_wake(stage, run, "command/never")
+    await stage.sql("update outbox set due_at = now() + interval '1 day' where run = %(run)s", run=run)
+
+    await wake.do(office(stage))
+
+    assert 1 == (await outbox(stage, run, "wake"))[0]["tries"]
+    await handle.terminate()
+
+
 async def test_a_wake_is_sent_at_once_and_then_ever_more_rarely(stage: Stage) -> None:
     """The first pass sends it; then 1, 2, 4 s pass, at most 60, until the run has consumed the row."""
     run, handle = await stand_in(stage, "wait")

@@ -3,7 +3,7 @@
 update outbox o set done_at = now()
 where o.id in (
     select w.id from outbox w
-    where w.kind = 'wake' and w.done_at is null and w.due_at <= now() and (
+    where w.kind = 'wake' and w.done_at is null and (w.due_at <= now() or w.due_at > now() + interval '5 minutes') and (
         exists (select from runs r where r.id = w.run and r.ended_at is not null)
         or exists (
             select from commands c
@@ -24,10 +24,11 @@ where o.id in (
 returning o.id;
 
 -- name: claim_wakes
--- Wakes that are due, each pushed back before it is sent: 1, 2, 4 .. 60 s. Whoever dies with one loses only time.
+-- Wakes that are due, each pushed back before it is sent: 1, 2, 4 .. 60 s. Whoever dies with one loses only time. What is
+-- due in more than a minute was written before the database's clock was set back: it is due now, here and below.
 update outbox set tries = tries + 1, due_at = now() + make_interval(secs => least(60, 2 ^ least(tries, 6)))
 where id in (
-    select id from outbox where kind = 'wake' and done_at is null and due_at <= now()
+    select id from outbox where kind = 'wake' and done_at is null and (due_at <= now() or due_at > now() + interval '5 minutes')
     order by due_at limit %(limit)s for update skip locked
 )
 returning id, run, ref, tries;
@@ -41,7 +42,7 @@ insert into outbox (tenant, kind, run, ref) values (%(tenant)s, 'wake', %(run)s,
 update outbox o set tries = o.tries + 1, due_at = now() + make_interval(secs => %(lease_s)s)
 from runs r
 where r.id = o.run and o.id in (
-    select id from outbox where kind = 'resume' and done_at is null and due_at <= now()
+    select id from outbox where kind = 'resume' and done_at is null and (due_at <= now() or due_at > now() + interval '5 minutes')
     order by due_at limit %(limit)s for update skip locked
 )
 returning o.id, o.run, o.ref, o.tries;
@@ -58,7 +59,7 @@ update outbox set done_at = now() where id = %(id)s and done_at is null;
 -- What was administered and is not on record yet, each pushed back before it is tried: 1, 2, 4 .. 60 s.
 update outbox set tries = tries + 1, due_at = now() + make_interval(secs => least(60, 2 ^ least(tries, 6)))
 where id in (
-    select id from outbox where kind = 'audit' and done_at is null and due_at <= now()
+    select id from outbox where kind = 'audit' and done_at is null and (due_at <= now() or due_at > now() + interval '5 minutes')
     order by id limit %(limit)s for update skip locked
 )
 returning id, tenant, ref;
@@ -151,12 +152,13 @@ where a.state = 'pending' and a.expires_at <= now() and r.ended_at is null and n
 order by a.expires_at limit %(limit)s;
 
 -- name: claim_untouched
--- Open runs that nothing has touched for a while, touched so that nobody asks again for as long. A run whose resume is
--- being carried out has no execution on purpose.
+-- Open runs that nothing has touched for a while, or that were touched before the clock was set back; touched so that
+-- nobody asks again for as long. A run whose resume is being carried out has no execution on purpose.
 update runs set touched_at = now()
 where id in (
     select r.id from runs r
-    where r.ended_at is null and r.touched_at < now() - make_interval(secs => %(untouched_s)s)
+    where r.ended_at is null
+        and (r.touched_at < now() - make_interval(secs => %(untouched_s)s) or r.touched_at > now() + interval '5 minutes')
         and not exists (select from outbox o where o.kind = 'resume' and o.run = r.id and o.done_at is null)
     order by r.touched_at limit %(limit)s for update of r skip locked
 )
