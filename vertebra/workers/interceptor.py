@@ -82,7 +82,7 @@ class _GateInbound(ActivityInboundInterceptor):
         kind = activity.info().activity_type
         try:
             if kind in UNGATED:
-                return await self.next.execute_activity(input)
+                return await self._step(kind, input)
             if kind not in KINDS:
                 raise ApplicationError(
                     f"{kind!r} is no effect that the gate knows", type="NotGated", non_retryable=True
@@ -91,6 +91,14 @@ class _GateInbound(ActivityInboundInterceptor):
                 return await self._gated(kind, input)
         except VertebraError as error:
             raise errors.of(error) from None
+
+    async def _step(self, kind: str, input: ExecuteActivityInput) -> object:
+        result: object = await self.next.execute_activity(input)
+        if kind == "close":
+            run = activity.info().workflow_id or ""
+            self._pins.pop(run, None)
+            self._turns.drop(run)
+        return result
 
     async def _gated(self, kind: CallKind, input: ExecuteActivityInput) -> CallResult:
         given = input.args[0] if input.args else None

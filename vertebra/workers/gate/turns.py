@@ -89,6 +89,11 @@ class Turns:
         """Somebody else has written to the run's audit."""
         self._heads.pop(run, None)
 
+    def drop(self, run: str) -> None:
+        """The run has ended: remember nothing of it."""
+        self.forget(run)
+        self._misses.pop(run, None)
+
     async def _serve(self, run: str) -> None:
         tickets: list[_Ticket] = []
         try:
