@@ -56,7 +56,7 @@ lock: .venv/ready  ## resolve the newest allowed versions into the lock files
 	@$(IN)$(LOCK) --upgrade --group bench -c .venv/locked.txt -o requirements-bench.lock
 
 clean:  ## remove .venv/, the demo, .dev/ and every cache in this folder
-	@rm -rf .venv .demo .dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@rm -rf .venv .demo .dev .endurance .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	@find vertebra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## list the verbs

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What the tests of faults can be told."""
     parser.addoption("--seed", type=int, help="repeat the random moments of an earlier run of the fault tests")
     parser.addoption("--kills", type=int, default=20, help="how often each service is killed (20)")
+    parser.addoption("--soak", type=int, default=500, help="how many runs are soaked (500)")
+    parser.addoption("--flat", type=int, default=2000, help="over how many runs a worker must stay flat (2000)")
+    parser.addoption(
+        "--table", type=Path, default=Path(".endurance/soak.md"), help="where the soak's counts are written"
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,4 +1,4 @@
-"""A process's clock that can be set while it runs, by libfaketime; what measures time with the other clock is spared."""
+"""A process's clock that can be set while it runs, by libfaketime; the clock that only measures is spared."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from vertebra.store.transaction import Row
 
 LOOK_S = 0.3
 PATIENCE_S = 20.0
+RENEWED_S = 2 * 86_400
 
 
 @dataclass
@@ -47,6 +48,13 @@ class Operator:
                 raise TimeoutError(f"{len(rows)} of {len(self.runs)} started; not ended: {states}; said: {self.did}")
             await self.act()
             await asyncio.sleep(LOOK_S)
+
+    async def until_done(self, task: asyncio.Task[None]) -> None:
+        """Answer whatever waits for as long as something else is at work. Raises what that raised."""
+        while not task.done():
+            await self.act()
+            await asyncio.sleep(LOOK_S)
+        task.result()
 
     async def act(self) -> None:
         """Answer everything that waits now, once each."""
@@ -79,7 +87,9 @@ class Operator:
 
     def _order(self, wait: Row) -> commands.Order:
         if wait["kind"] == "top_up":
-            return commands.Order("top_up", arguments={"microusd": 0, "tokens": 40_000})
+            return commands.Order("top_up", arguments={"microusd": 500_000, "tokens": 40_000})
+        if wait["kind"] == "renewal":
+            return commands.Order("renew", arguments={"seconds": RENEWED_S, "context": wait["ref"]})
         return self.unblock(wait)
 
 

@@ -50,7 +50,7 @@ edges:
 async def test_a_worker_whose_clock_jumps_decides_nothing_by_it(
     plant: Plant, seed: int, report: Callable[[str], None]
 ) -> None:
-    """Two hours and a day ahead and back: no approval expires, no deadline fires, no run notices; all times are told."""
+    """Two hours and a day ahead and back: no approval expires, no deadline fires, no run notices."""
     clock = new_clock(plant.folder, "worker")
     crowd = Crowd(plant, await plant.publish(ENDURES), random.Random(seed), "worker-clock")
     witness, operator = Witness(plant, crowd), Operator(plant, crowd.runs)

@@ -20,7 +20,7 @@ from tests.faults.wire import LOOPBACK, Wire, wired
 pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300)]
 
 RUNS = 12
-CLOSED_S, HOLE_S = (5.0, 12.0), (12.0, 30.0)
+CLOSED_S, HOLE_S = (5.0, 9.0), (11.0, 30.0)
 """Longer than a heartbeat, a black hole also has Temporal give the calls to another attempt."""
 
 
