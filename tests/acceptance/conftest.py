@@ -43,5 +43,5 @@ def closed_shop(clean_environment: None, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def tickets() -> Path:
-    """The ten tickets of the template."""
+    """The tickets of the template."""
     return Path(__file__).parents[2] / "vertebra/templates/customer-support/tickets.jsonl"

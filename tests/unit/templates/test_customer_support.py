@@ -1,4 +1,4 @@
-"""The support template: its files are right, and its ten tickets take the paths that its README promises."""
+"""The support template: its files are right, and its tickets take the paths that its README promises."""
 
 from __future__ import annotations
 
@@ -168,12 +168,12 @@ def test_the_graph_compiles() -> None:
 
 
 def test_inputs_fit_the_graph() -> None:
-    """Ten tickets, each within the length that the graph's input allows."""
-    assert 10 == len(TICKETS)
+    """Twenty-five tickets, each within the length that the graph's input allows."""
+    assert 25 == len(TICKETS) == len({ticket["email"] for ticket in TICKETS})
     assert all({"ticket", "email"} == ticket.keys() and len(ticket["ticket"]) < 8000 for ticket in TICKETS)
 
 
-@pytest.mark.parametrize("line", [1, 2, 3, 4, 6, 7, 10])
+@pytest.mark.parametrize("line", [1, 2, 3, 4, 6, 7, 10, 11, 12, 13, 14, 16, 17, 19, 20, 21, 23, 24, 25])
 async def test_plain_tickets_go_straight_through(line: int) -> None:
     """Sorted, researched once, drafted; far inside the budget."""
     walk, draft = await walked(line)
@@ -184,16 +184,18 @@ async def test_plain_tickets_go_straight_through(line: int) -> None:
     assert draft["text"]
 
 
-async def test_only_the_large_refund_needs_a_person() -> None:
-    """Of all tickets exactly the fourth pays back more than the limit of the approval."""
-    refunds = [(await walked(line))[1].get("refund_usd", 0.0) for line in range(1, 11)]
+async def test_only_large_refunds_need_a_person() -> None:
+    """Of all tickets exactly two pay back more than the limit of the approval; one pays back just as much."""
+    refunds = {line: (await walked(line))[1].get("refund_usd", 0.0) for line in range(1, 26)}
 
-    assert [0.0, 64.0, 0.0, 249.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] == refunds
+    paid = {line: refund for line, refund in refunds.items() if refund}
+    assert {2: 64.0, 4: 249.0, 13: 129.0, 20: 12.0, 21: 100.0} == paid
 
 
-async def test_spam_ends_at_once() -> None:
-    """The fifth ticket costs one call and sends nothing."""
-    walk, draft = await walked(5)
+@pytest.mark.parametrize("line", [5, 15])
+async def test_spam_ends_at_once(line: int) -> None:
+    """It costs one call and sends nothing."""
+    walk, draft = await walked(line)
 
     assert (["classify"], {}) == (walk.path, draft)
 
@@ -213,12 +215,27 @@ async def test_arithmetic_comes_from_python() -> None:
     assert "$107.60" in str(draft["text"])
 
 
-async def test_thin_facts_are_researched_again() -> None:
-    """The eighth ticket needs a second round, which finds the part."""
-    walk, draft = await walked(8)
+@pytest.mark.parametrize(("line", "said"), [(8, "CZ-54"), (22, "Parts")])
+async def test_thin_facts_are_researched_again(line: int, said: str) -> None:
+    """Two tickets need a second round, which finds something."""
+    walk, draft = await walked(line)
 
     assert ["classify", "research", "research", "draft"] == walk.path
-    assert "CZ-54" in str(draft["text"])
+    assert said in str(draft["text"])
+
+
+async def test_a_false_approval_pays_nothing_back() -> None:
+    """The sixteenth ticket claims that a refund was approved; the letter pays nothing."""
+    _, draft = await walked(16)
+
+    assert 0.0 == draft["refund_usd"]
+
+
+async def test_a_promise_meets_the_guardrail() -> None:
+    """The eighteenth ticket's letter holds the word that the graph's guardrail rejects."""
+    _, draft = await walked(18)
+
+    assert "guarantee" in str(draft["text"])
 
 
 async def test_the_long_ticket_breaches_the_token_budget() -> None:
@@ -231,10 +248,10 @@ async def test_the_long_ticket_breaches_the_token_budget() -> None:
 
 
 async def test_every_search_finds_something() -> None:
-    """No scripted query misses the documents."""
+    """No scripted query misses the documents, but that of the last ticket, which asks nothing."""
     context = ToolContext(idempotency_key="CALL", project=TEMPLATE, maildir=TEMPLATE / "never")
     tool = builtin().get("search_docs")
-    for line in range(1, 11):
+    for line in range(1, 25):
         walk, _ = await walked(line)
         for call in walk.asked:
             if call.tool == "search_docs":

@@ -10,6 +10,7 @@ import yaml
 from vertebra.cli.demo.play import Play, run_program
 from vertebra.cli.demo.screen import Screen
 from vertebra.cli.demo.services import VERTEBRA
+from vertebra.cli.demo.tickets import FILE, TICKETS
 from vertebra.schemas.errors import AlreadyRunning, ForeignData, ServiceFailed
 from vertebra.services.state import FOLDER, is_live
 from vertebra.settings import PROJECT_FILE
@@ -39,13 +40,15 @@ def clear(folder: Path) -> None:
 
 
 async def make(folder: Path, screen: Screen) -> None:
-    """`vertebra init`, and one more scripted reply. Raises ServiceFailed."""
+    """`vertebra init`, the first of its tickets, and one more scripted reply. Raises ServiceFailed."""
     words = ("init", folder.name)
     screen.command(("vertebra", *words))
     code, said = await run_program((*VERTEBRA, *words), folder.parent, capture=True)
     screen.line(said.rstrip())
     if code:
         raise ServiceFailed("the project folder was not made", at=folder)
+    tickets = (folder / "tickets.jsonl").read_text(encoding="utf-8").split("\n")
+    (folder / FILE).write_text("\n".join(tickets[:TICKETS]) + "\n", encoding="utf-8")
     file = folder / "replies" / "draft.yaml"
     file.write_text(yaml.safe_dump([_SLOW_REPLY]) + file.read_text(encoding="utf-8"), encoding="utf-8")
 
