@@ -240,6 +240,10 @@ async def by_themselves() -> list[Told]:
         await two.say("gate", "revocations", tenant=tenant, targets=["python", "bash"])
         order = {"epoch": 0, "node": None, "visit": None, "verb": "renew", "arguments": None, "arguments_digest": None}
         await two.say("client", "put_command", tenant=tenant, id="c1", **of_run, **order, **signed)
+        body = b'{"inline":{"event":"c1"}}'
+        taken = {"node": "draft", "visit": 1, "kind": "plan", "body": body, "digest": "event"}
+        await two.say("gate", "put_envelope", tenant=tenant, **of_run, **taken)
+        await two.say("steps", "taken_events", **of_run)
         await two.say("steps", "run_contexts", **of_run)
         await two.say("steps", "touch_execution", **of_run, execution_id="another")
         await two.say("steps", "run_row", **of_run)

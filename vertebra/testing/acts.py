@@ -49,6 +49,12 @@ class Command:
     reason: str | None = None
     after_s: int = 0
 
+    @property
+    def event(self) -> str | None:
+        """Of `event`: its name, which stands in the arguments beside the payload."""
+        name = self.arguments.get("event") if isinstance(self.arguments, dict) else None
+        return name if isinstance(name, str) else None
+
 
 @dataclass(slots=True)
 class Acts:
@@ -61,11 +67,13 @@ class Acts:
     def of(cls, decisions: Mapping[str, Sequence[Decision]], orders: Sequence[Command]) -> Acts:
         return cls({node: deque(given) for node, given in decisions.items()}, list(orders))
 
-    def answer(self, ask: Ask) -> Decision | Command | None:
-        """The next act for this wait; None: nobody does anything about it."""
+    def answer(self, ask: Ask, event: str | None = None) -> Decision | Command | None:
+        """The next act for this wait, or for the event that it waits for; None: nobody does anything about it."""
         if ask.kind == "approval":
             left = self.decisions.get(ask.node)
             return left.popleft() if left else None
+        if ask.kind == "event":
+            return self._take([one for one in self.commands if one.verb == "event" and one.event == event])
         verbs = ANSWERS[ask.kind]
         fitting = [one for one in self.commands if one.verb in verbs and one.node in (None, ask.node)]
         return self._take(fitting)

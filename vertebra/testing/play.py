@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
 
@@ -170,9 +171,19 @@ class Play:
         running = self._timers.pop(command.name, None)
         if running is not None:
             running.void = True
-        if command.seconds is not None:
-            fired = partial(self._fire, command.name)
+        fired = partial(self._fire, command.name)
+        if command.summary is not None:
+            self._timers[command.name] = self.stage.clock.at(self._end_of_wait(command), fired)
+        elif command.seconds is not None:
             self._timers[command.name] = self.stage.clock.after(command.seconds, fired)
+
+    def _end_of_wait(self, command: commands.StartTimer) -> datetime:
+        """A node's wait ends at an absolute time, which is told once."""
+        until = command.until
+        if until is None:
+            until = math.ceil(self.stage.clock.now().timestamp() + (command.seconds or 0))
+            self._inbox.append(events.TimerStarted(command.name, until))
+        return datetime.fromtimestamp(until, UTC)
 
     def _fire(self, name: str) -> None:
         self._timers.pop(name, None)
@@ -191,7 +202,8 @@ class Play:
         if (ask.ref, ask.round) in self._seen:
             return
         self._seen.add((ask.ref, ask.round))
-        act = self._acts.answer(ask)
+        pause = self.stage.published.graph.nodes[ask.node].pause
+        act = self._acts.answer(ask, pause.event if pause is not None else None)
         if isinstance(act, Decision) and act.verb == "expire":
             self._expected.add(ask.ref)
         elif isinstance(act, Decision):

@@ -31,7 +31,7 @@ from vertebra.tools.registry import builtin
 from vertebra.workers.compiling import Compiled, compile_file, whole_project
 
 FOLDER = "tests"
-VERBS: tuple[Verb, ...] = ("retry", "skip", "override", "top_up", "renew", "abort", "cancel")
+VERBS: tuple[Verb, ...] = ("retry", "skip", "override", "top_up", "renew", "abort", "cancel", "event")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -88,6 +88,12 @@ class _Names:
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(name for name, node in self.graph.nodes.items() if node.agent is not None)
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """What some node waits for."""
+        waiting = [node.pause for node in self.graph.nodes.values() if node.pause is not None]
+        return tuple(pause.event for pause in waiting if pause.event is not None)
 
     @property
     def asking(self) -> tuple[str, ...]:
@@ -199,6 +205,9 @@ class _Reader:
         if node is not None:
             self._known(node, self._names.nodes, (*path, verb), "node")
         arguments = self._amount(line, path) if verb in ("top_up", "renew") else line.result
+        if line.event is not None:
+            self._known(line.event, self._names.events, (*path, verb), "event")
+            arguments = {"event": line.event, "payload": {} if line.payload is None else line.payload}
         after, by = self._after(line.after, path), line.by or TESTER.name
         return Command(verb, node, arguments, by, line.reason, after)
 

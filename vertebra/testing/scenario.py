@@ -39,6 +39,9 @@ class GivenCommand(Authored):
     renew: str | None = None
     abort: bool | None = None
     cancel: bool | None = None
+    event: str | None = None
+    payload: JsonValue = None
+    """Of `event`: what comes with it."""
     result: JsonValue = None
     """Of `override`: the node's result."""
     by: str | None = Field(default=None, alias="as")

@@ -35,6 +35,11 @@ def run_contexts(rows: Rows, p: Params) -> list[Row]:
     return [columns(row, "id agent") for row in sorted(found, key=lambda row: row["id"])]
 
 
+def taken_events(rows: Rows, p: Params) -> list[Row]:
+    found = [row for row in rows.of("envelopes", run=p["run"], kind="plan") if b'"inline":{"event":' in row["body"]]
+    return [columns(row, "node visit body") for row in sorted(found, key=lambda row: row["id"])]
+
+
 def claim_run(rows: Rows, p: Params) -> list[Row]:
     given = """tenant id chain execution_id graph version graph_digest correlation_id principal started_by input
         input_digest limit_microusd limit_tokens on_breach"""
@@ -171,10 +176,14 @@ def open_approvals(rows: Rows, p: Params) -> list[Row]:
     return [columns(row, "id assign backup escalate_after expires_at", now=rows.now) for row in found]
 
 
-def end_run(rows: Rows, p: Params) -> None:
-    for _ in open_runs(rows, p["run"]):
+def end_run(rows: Rows, p: Params) -> list[Row]:
+    found: list[Row] = []
+    for row in open_runs(rows, p["run"]):
         ended = columns(dict(p), "state output output_artifact error")
         rows.change("runs", (p["run"],), **ended, ended_at=rows.now, touched_at=rows.now)
+        seconds = (rows.now - row["started_at"]).total_seconds()
+        found.append({"graph": row["graph"], "state": p["state"], "seconds": seconds})
+    return found
 
 
 def withdraw_approvals(rows: Rows, p: Params) -> None:
@@ -204,6 +213,7 @@ ANSWERS: Mapping[str, Answer] = {
     "person": person,
     "run_row": run_row,
     "run_contexts": run_contexts,
+    "taken_events": taken_events,
     "claim_run": claim_run,
     "put_context": put_context,
     "touch_execution": touch_execution,
