@@ -116,7 +116,7 @@ def _edited(stage: Stage, found: Approval, changes: JsonValue) -> JsonValue:
     shown = found.arguments if isinstance(found.arguments, dict) else {}
     arguments = {**shown, **(changes if isinstance(changes, dict) else {})}
     if found.tool is not None:
-        check_arguments(stage.world.registry.get(found.tool).spec, arguments)
+        check_arguments(stage.specs[found.tool], arguments)
     return arguments
 
 

@@ -124,12 +124,16 @@ class _Reader:
         self._complain.raise_any()
         assert given is not None
         compiled = self._graph(given.graph)
-        self._names = _Names(compiled.graph, tuple(names_of(everybody(self._project))), tuple(sorted(builtin().specs)))
+        self._names = _Names(
+            compiled.graph,
+            tuple(names_of(everybody(self._project))),
+            tuple(sorted({*builtin().specs, *self._project.tools})),
+        )
         expect = self._model(Expected, given.expect or {}, ("expect",)) or Expected()
         scenario = Scenario(
             name=given.scenario,
             file=self._shown,
-            project=self._project.folder,
+            project=self._project,
             compiled=compiled,
             input=given.input,
             replies=self._all_replies(given.replies),

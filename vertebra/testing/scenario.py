@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from vertebra.compiler import Project
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.record import Authored
 from vertebra.testing.acts import Command, Decided, Decision
@@ -105,7 +105,7 @@ class Scenario:
     name: str
     file: str
     """Where it stands, below the project's folder."""
-    project: Path
+    project: Project = field(repr=False)
     compiled: Compiled = field(repr=False)
     input: Json = field(repr=False)
     replies: Mapping[str, Json] = field(repr=False)

@@ -15,7 +15,7 @@ from vertebra.boundary.cel_child import CelChild
 from vertebra.client.graphs import Published, publish, published
 from vertebra.client.people import Enrolment, enrol
 from vertebra.client.signing import Signer
-from vertebra.compiler import Project, read_project
+from vertebra.compiler import Project
 from vertebra.policies.fields import nearest
 from vertebra.policies.seal import seal_key
 from vertebra.policies.signature import SigningKey
@@ -25,6 +25,7 @@ from vertebra.schemas.authored import AuthoredPerson
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import NotFound
 from vertebra.schemas.graph import CompiledGraph
+from vertebra.schemas.tool import ToolSpec
 from vertebra.store.artifacts import Artifacts, open_folder
 from vertebra.store.pool import InMemory
 from vertebra.testing.answers import by_text
@@ -32,7 +33,7 @@ from vertebra.testing.clock import Clock
 from vertebra.testing.rows import MemoryConnection, MemoryPool
 from vertebra.testing.tools import FakeHost, ToolAnswer, Workbench, fake_tools
 from vertebra.tools.registry import builtin_tools
-from vertebra.workers.compiling import Compiled, compile_file
+from vertebra.workers.compiling import Compiled, compile_file, whole_project
 
 TESTER = AuthoredPerson(name="tester", roles=("author", "starter", "operator", "admin"))
 """Who publishes and starts, and who commands where a scenario names nobody."""
@@ -61,6 +62,8 @@ class Stage:
     published: Published
     people: tuple[AuthoredPerson, ...]
     signers: Mapping[str, Signer] = field(repr=False)
+    specs: Mapping[str, ToolSpec] = field(repr=False)
+    """Every tool's definition by name, the project's own included."""
 
     def connection(self) -> InMemory:
         """For what people and operators write."""
@@ -100,7 +103,7 @@ async def staged(
 
     `replies` answer in place of the models, by node; `tools` in place of tools. `clock` and `pool` are new by default.
     """
-    project = read_project(project) if isinstance(project, Path) else project
+    project = whole_project(project) if isinstance(project, Path) else project
     compiled = graph if isinstance(graph, Compiled) else compile_file(project, _file(project, graph))
     clock = clock or Clock()
     pool = pool or MemoryPool(by_text(), clock.tick)
@@ -110,7 +113,8 @@ async def staged(
         world = _world(project, replies or {}, bench, Path(folder), pool, clock, cel)
         signers = {one.name: Signer(one.name, _key(one.name), clock.now) for one in people if not one.service}
         found = await _publish(MemoryConnection(pool), people, signers, compiled)
-        yield Stage(clock, pool, world, bench, found, people, signers)
+        specs = {**world.registry.specs, **{name: tool.spec for name, tool in project.tools.items()}}
+        yield Stage(clock, pool, world, bench, found, people, signers, specs)
 
 
 def _file(project: Project, graph: str | Path) -> Path:
