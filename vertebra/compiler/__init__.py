@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from vertebra.compiler.build import AgentGraph, read_graph
 from vertebra.compiler.catalogue import Catalogue, pinned_prices
 from vertebra.compiler.compile import compile_graph
 from vertebra.compiler.project import Project, read_project
-from vertebra.compiler.read import read_graph
 from vertebra.compiler.source import compile_text
-from vertebra.schemas.authored import AgentGraph
 
 __all__ = [
     "AgentGraph",

@@ -19,35 +19,37 @@ from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadFile
 from vertebra.schemas.fields import Field
 from vertebra.schemas.graph import Reducer
-from vertebra.schemas.places import Complain
+from vertebra.schemas.places import Complain, Places
 
 _OWN = ("input", "output", "state", "edges")
 """Keys that have readers of their own."""
 _REDUCERS: tuple[Reducer, ...] = get_args(Reducer)
 
 
-def read_graph(text: str | bytes, file: str) -> AgentGraph:
-    """The graph that a YAML (or JSON) text holds; `file` names it in complaints. Raises Complaints or BadFile."""
-    graph, faults = read_shape(text, file)
-    faults.raise_any()
-    assert graph is not None
-    return graph
-
-
 def read_shape(text: str | bytes, file: str) -> tuple[AgentGraph | None, Faults]:
     """The graph as far as its shape can be read, and what is wrong with it. Raises BadFile where it is no graph."""
+    return read_document(*read_source(text, file))
+
+
+def read_source(text: str | bytes, file: str) -> tuple[dict[str, Json], Places]:
+    """What a graph file says, and where. Raises BadFile where it is no graph."""
     source = read_yaml(text, file)
     if not isinstance(source.value, dict):
         raise BadFile("a graph file is a mapping", at=source.marks.at(()), do="begin with: graph: NAME")
-    faults = Faults(source.marks)
-    graph = _shape(source.value, faults)
+    return source.value, source.marks
+
+
+def read_document(value: dict[str, Json], places: Places) -> tuple[AgentGraph | None, Faults]:
+    """The same of a graph that was read or built already."""
+    faults = Faults(places)
+    graph = _shape(value, faults)
     shapeless = len(faults.found)
     declared = {
-        "input": read_fields(source.value.get("input"), ("input",), faults),
-        "output": _output(source.value.get("output"), faults),
-        "state": _state(source.value.get("state"), faults),
-        "edges": read_edges(source.value.get("edges"), ("edges",), faults),
-        "places": source.marks,
+        "input": read_fields(value.get("input"), ("input",), faults),
+        "output": _output(value.get("output"), faults),
+        "state": _state(value.get("state"), faults),
+        "edges": read_edges(value.get("edges"), ("edges",), faults),
+        "places": places,
     }
     if graph is None or len(faults.found) > shapeless:
         return None, faults

@@ -109,6 +109,8 @@ class AuthoredNode(Authored):
     for_: str | None = Field(default=None, alias="for")
     until: JsonValue = None
     event: str | None = None
+    function: str | None = None
+    """Of a `router`: `tools/FILE.py:FUNCTION` of the project."""
     optional: bool = False
     rules: tuple[AuthoredRule, ...] | None = None
     default: Values | None = None

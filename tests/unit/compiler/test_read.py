@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertebra.compiler import AgentGraph, Catalogue, compile_graph, compile_text, read_graph
+from vertebra.compiler import Catalogue, compile_graph, compile_text, read_graph
+from vertebra.schemas.authored import AgentGraph
 from vertebra.schemas.errors import BadFile, Complaints, VertebraError
 
 EXAMPLE = (Path(__file__).parents[2] / "graphs" / "project" / "graphs" / "customer-support.yaml").read_text()
