@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vertebra.cli import forms
 from vertebra.cli.compiling import file_of, is_file
 from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.options import AsJson
@@ -26,29 +27,37 @@ from vertebra.workers.compiling import compile_file, whole_project
 app = typer.Typer()
 
 
-@app.command(epilog="Examples: vertebra show customer-support-01J..; vertebra show customer-support")
-def show(what: Annotated[str, typer.Argument(metavar="RUN|GRAPH[@VERSION]|FILE")], as_json: AsJson = False) -> None:
-    """Show a run: path, visits, cost, waits; or a graph: nodes, edges, rights, pins."""
+@app.command(epilog="Examples: vertebra show customer-support-01J..; vertebra show graphs/support.yaml --mermaid")
+def show(
+    what: Annotated[str, typer.Argument(metavar="RUN|GRAPH[@VERSION]|FILE")],
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="A graph as a Mermaid flowchart of tasks and plans.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: path, visits, cost, waits; or a graph: as it is written, and as tasks and plans that alternate."""
     desk = open_desk(as_json=as_json)
     if is_file(what):
         project = whole_project(desk.settings.project, desk.settings.sandbox_python)
-        _show_graph(desk, compile_file(project, file_of(project, what)).graph)
+        _show_graph(desk, compile_file(project, file_of(project, what)).graph, mermaid=mermaid)
         return
-    asyncio.run(_show_either(desk, what))
+    asyncio.run(_show_either(desk, what, mermaid=mermaid))
 
 
-async def _show_either(desk: Desk, what: str) -> None:
-    try:
-        await show_run(desk, what)
-        return
-    except NotFound:
-        name, _, version = what.partition("@")
+async def _show_either(desk: Desk, what: str, *, mermaid: bool) -> None:
+    name, _, version = what.partition("@")
+    if not mermaid:
+        try:
+            await show_run(desk, what)
+            return
+        except NotFound:
+            pass  # then it is a graph
     async with desk.database() as connection:
         try:
             found = await graphs.published(connection, name, version or None, drafts=True)
         except NotFound as error:
             raise NotFound(f"{what!r} is neither a run nor a published graph", do=error.do) from None
-    _show_graph(desk, found.graph)
+    _show_graph(desk, found.graph, mermaid=mermaid)
 
 
 async def show_run(desk: Desk, run: str) -> None:
@@ -173,7 +182,7 @@ def _plain_call(call: Row) -> Json:
     return {name: call[name] for name in names} | {"cost_microusd": call["microusd"]}
 
 
-def _show_graph(desk: Desk, graph: CompiledGraph) -> None:
+def _show_graph(desk: Desk, graph: CompiledGraph, *, mermaid: bool) -> None:
     spine = graph.spine
     head = [
         f"graph        {graph.name}@{graph.version}  {graph.digest}",
@@ -187,7 +196,9 @@ def _show_graph(desk: Desk, graph: CompiledGraph) -> None:
         ("NODE", "TYPE", "BY", "THEN"), [_node(node, graph.routes[name]) for name, node in graph.nodes.items()]
     )
     plain: Json = json.loads(graph.canonical)
-    desk.out.give({"digest": graph.digest, "graph": plain}, "\n".join(head) + f"\n\n{nodes}")
+    text = "\n\n".join(["\n".join(head), nodes, f"edges:\n{forms.written(graph)}", forms.as_lines(graph)])
+    value = {"digest": graph.digest, "graph": plain, "tasks_and_plans": forms.as_json(graph)}
+    desk.out.give(value, forms.as_mermaid(graph) if mermaid else text)
 
 
 def _budget(graph: CompiledGraph) -> str:
