@@ -1,0 +1,46 @@
+"""The guide to the language: its examples are whole and true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from vertebra.compiler import AgentGraph, Catalogue, compile_graph, compile_text
+from vertebra.schemas.graph import NodeType
+
+TEXT = (Path(__file__).parents[3] / "docs/write-a-graph.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```yaml\n(graph: .*?)```", TEXT, re.DOTALL)
+[PYTHON] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: str(text).split()[1])
+def test_every_example_compiles(text: str, catalogue: Catalogue) -> None:
+    """As it stands on the page, against the project of the tests."""
+    assert compile_text(text, "example.yaml", catalogue).nodes
+
+
+def test_the_python_example_is_the_first_yaml_example(catalogue: Catalogue) -> None:
+    """Both forms on the page have one digest."""
+    names: dict[str, object] = {}
+    exec(compile(PYTHON, "example.py", "exec"), names)  # our own page
+    built = names["graph"]
+    assert isinstance(built, AgentGraph)
+
+    assert compile_text(EXAMPLES[0], "example.yaml", catalogue).digest == compile_graph(built, catalogue).digest
+
+
+def test_every_node_type_is_in_the_table() -> None:
+    """The page names what there is."""
+    assert set(get_args(NodeType)) == set(re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE))
+
+
+def test_every_method_of_the_builder_is_on_the_page() -> None:
+    """And nothing that is none."""
+    methods = {
+        name for name, value in vars(AgentGraph).items() if callable(value) and not name.startswith(("_", "model_"))
+    }
+
+    assert set() == {name for name in methods if f"`{name}" not in TEXT}
