@@ -136,6 +136,7 @@ REDIRECTS = (
     *("http://127.0.0.1/", "http://169.254.169.254/latest/", "http://[::1]/", "http://other.example/"),
     *("//169.254.169.254/", "https://metadata.google.internal/", "http://shop.example:5432/", "http://2130706433/"),
     *("file:///etc/passwd", "gopher://shop.example/", "http://me@shop.example/", "/loop", "http:\\\\127.0.0.1\\"),
+    *("http://[::1", "http://shop.example:abc/"),
 )
 
 

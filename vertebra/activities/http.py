@@ -15,7 +15,8 @@ from vertebra.activities.performed import Caller, Performed, unsent
 from vertebra.activities.results import kept
 from vertebra.activities.world import World
 from vertebra.boundary.egress import Ask, Egress, Fetched, check, checked_headers, parse, target_of
-from vertebra.policies.hosts import Target
+from vertebra.boundary.redaction import without
+from vertebra.policies.hosts import Target, covers
 from vertebra.policies.secret_refs import may_send, reference_in, without_reference
 from vertebra.schemas.call import CallError, CallInput, CallResult, Prepared, Telemetry
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
@@ -62,9 +63,8 @@ async def prepare(given: CallInput, graph: CompiledGraph, node: Node, tenant: st
     target = _checked(said, graph, world)
     for value in said.headers.values():
         reference = reference_in(value)
-        if reference is not None and not may_send(world.egress_secrets, reference, target):
-            do = f"ask the operator to add {reference}@{target} to the setting egress_secrets"
-            raise PermissionDenied(f"the operator does not let {reference} be sent to {str(target)!r}", do=do)
+        if reference is not None:
+            _check_secret(reference, target, world)
     request = canonical_bytes({"kind": "http", "arguments": json_text(said.arguments)})
     return Prepared(
         kind="http",
@@ -168,6 +168,15 @@ def _checked(said: _Said, graph: CompiledGraph, world: World) -> Target:
     return target
 
 
+def _check_secret(reference: str, target: Target, world: World) -> None:
+    """Raise PermissionDenied unless this secret may go there, where nobody on the way can read it."""
+    if not may_send(world.egress_secrets, reference, target):
+        do = f"ask the operator to add {reference}@{target} to the setting egress_secrets"
+        raise PermissionDenied(f"the operator does not let {reference} be sent to {str(target)!r}", do=do)
+    if target.scheme != "https" and not covers(_out(world).reach.inside, target):
+        raise PermissionDenied(f"{reference} would be sent to {str(target)!r} in the clear", do="write https://")
+
+
 def _out(world: World) -> Egress:
     if world.egress is None:
         raise EgressRefused("this worker sends no requests", do="name hosts in the setting egress_hosts")
@@ -201,17 +210,33 @@ def _ask(said: _Said, secrets: dict[str, str], caller: Caller) -> Ask:
 
 def _answer(fetched: Fetched, secrets: dict[str, str]) -> dict[str, JsonValue]:
     """Status, headers and body as values; a host that says a secret back is not taken at its word."""
-    body = fetched.body
     headers = {name: value for name, value in fetched.headers.items() if name != "set-cookie"}
-    for value in secrets.values():
-        body = body.replace(value.encode(), _HIDDEN.encode())
-        headers = {name: text.replace(value, _HIDDEN) for name, text in headers.items()}
-    answer: dict[str, JsonValue] = {"status": fetched.status, "headers": dict(headers), "body": _read(body, headers)}
+    # as bytes, for what is kept as base64 or cannot be read; and as values, since JSON has many ways to write a letter
+    body = fetched.body
+    for secret in secrets.values():
+        body = body.replace(secret.encode(), _HIDDEN.encode())
+    read = _read(body, headers)
+    answer: dict[str, JsonValue] = {"headers": dict(headers), "body": read}
     try:
+        check_value(answer, at="answer")
+        answer = {name: _blotted(value, secrets) for name, value in answer.items()}
         check_value(answer, at="answer")
     except BadJson as error:
         raise HttpFailed(f"the answer cannot be kept: {error.message}", kind="malformed") from None
-    return answer
+    return {"status": fetched.status, **answer}
+
+
+def _blotted(value: JsonValue, secrets: dict[str, str]) -> JsonValue:
+    """The value with every secret blotted out of its texts and names."""
+    if isinstance(value, str):
+        for secret in secrets.values():
+            value = without(secret, value.replace(secret, _HIDDEN), _HIDDEN)
+        return value
+    if isinstance(value, list):
+        return [_blotted(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {str(_blotted(name, secrets)): _blotted(item, secrets) for name, item in value.items()}
+    return value
 
 
 def _read(body: bytes, headers: dict[str, str]) -> JsonValue:
@@ -240,7 +265,7 @@ def _delay_s(fetched: Fetched, now: datetime) -> float | None:
         return min(float(said), MAX_DELAY_S)
     try:
         at = parsedate_to_datetime(said)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return min(max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()), MAX_DELAY_S)
 

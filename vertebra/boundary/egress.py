@@ -333,7 +333,10 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _redirected(ask: Ask, to: str) -> Ask:
     """The next request: on the same host, and without what was meant for the first."""
     here = parse(ask.address)
-    there = parse(str(here.join(to))) if to.isprintable() else parse(to)
+    try:
+        there = parse(str(here.join(to))) if to.isprintable() else parse(to)
+    except (httpx2.InvalidURL, ValueError, UnicodeError):
+        raise EgressRefused(f"{str(target_of(here))!r} redirects to what is no address") from None
     old, new = target_of(here), target_of(there)
     if old.host != new.host or (old.scheme == "https" and new.scheme != "https"):
         do = "use the new address, if it is one to be trusted"

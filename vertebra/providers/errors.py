@@ -7,18 +7,15 @@ made again waits as long as the vendor asks, else the node's own backoff.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from dataclasses import dataclass
-from urllib.parse import quote
 
+from vertebra.boundary.redaction import without
 from vertebra.schemas.errors import FailureKind, ProviderFailure
 from vertebra.schemas.llm import FinishReason, ModelReply
 
 MAX_RETRY_AFTER_S = 600.0
 """A vendor's delay is obeyed up to here: a hostile or broken header must not stall a run for a day."""
 _SAID_CHARS = 300
-_SHORTEST_KEY = 8
-"""What is shorter is no secret but a word for a server that wants any: it would be blotted out of ordinary texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +135,6 @@ def told(
     clean = without(key, said).encode(errors="replace").decode().replace("\x00", "")
     shown = f", {' '.join(clean.split())[:_SAID_CHARS]}" if clean.strip() else ""
     return failure(kind_of(status, words, said), at, f"HTTP {status}{shown}", retry_after_s)
-
-
-def without(key: str | None, text: str) -> str:
-    """The text with the key blotted out, in the forms in which it might be quoted."""
-    if not key or len(key) < _SHORTEST_KEY:
-        return text
-    data = key.encode()
-    for form in (key, quote(key, safe=""), data.hex(), b64encode(data).decode().rstrip("=")):
-        text = text.replace(form, "***")
-    return text
 
 
 def unfinished(reply: ModelReply) -> ProviderFailure | None:

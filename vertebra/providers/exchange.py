@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vertebra.boundary.redaction import without
 from vertebra.providers.addresses import Addresses
 from vertebra.providers.delay import delay_s
-from vertebra.providers.errors import failure, told, without
+from vertebra.providers.errors import failure, told
 from vertebra.schemas.errors import ProviderFailure
 from vertebra.schemas.llm import ModelRequest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -69,7 +70,7 @@ async def shopping(limits: Limits = Limits(body_bytes=100_000)) -> AsyncIterator
 
     async with serving(answer) as heard:
         host = f"shop.example:{heard.port}"
-        reach = Reach(hosts=(host, "shop.example:1", "other.example"), inside=(host, "shop.example:1"))
+        reach = Reach(hosts=(host, "shop.example:1", "other.example", "open.example"), inside=(host, "shop.example:1"))
         async with Egress(reach, limits, resolve=_home) as out:
             parts = dict.fromkeys(("pool", "artifacts", "audit_key", "seal_key", "cel", "prices"))
             world = World(
@@ -83,7 +84,7 @@ async def shopping(limits: Limits = Limits(body_bytes=100_000)) -> AsyncIterator
                 now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
                 secret={KEY: CANARY}.get,
                 egress=out,
-                egress_secrets=(f"{KEY}@{host}",),
+                egress_secrets=(f"{KEY}@{host}", f"{KEY}@open.example"),
             )
             shop = Shop(heard, world)
             yield shop
@@ -118,6 +119,18 @@ async def test_the_answer_is_kept_without_secrets() -> None:
     assert (200, {"total": 5, "echo": "key [secret]"}) == (result["status"], result["body"])
     assert ("[secret]", False) == (result["headers"]["x-echo"], "set-cookie" in result["headers"])
     assert CANARY not in repr(ended)
+
+
+async def test_a_secret_said_back_in_other_letters_is_masked_too() -> None:
+    """JSON can write each letter as a number, and a name is text as well as a value."""
+    async with shopping() as shop:
+        numbered = "".join(f"\\u{ord(letter):04x}" for letter in CANARY)
+        body = f'{{"a": ["{numbered}"], "{numbered}": "{base64.b64encode(CANARY.encode()).decode().rstrip("=")}"}}'
+        shop.answer = reply(body=body.encode(), headers={"content-type": "application/json"})
+        ended = await shop.ask(shop.node(headers={"X-Key": KEY}))
+
+    assert ended.result is not None
+    assert {"a": ["[secret]"], "[secret]": "[secret]"} == cast("dict[str, Any]", ended.result.result)["body"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +180,11 @@ async def test_a_status_that_is_not_expected(
 
 
 @pytest.mark.parametrize(
-    ("said", "delay"), [("7", 7.0), ("Thu, 01 Jan 2026 00:01:00 GMT", 60.0), ("x", None), ("", None)]
+    ("said", "delay"),
+    [
+        *(("7", 7.0), ("Thu, 01 Jan 2026 00:01:00 GMT", 60.0), ("x", None), ("", None)),
+        (f"Thu, 01 Jan {'9' * 30} 00:00:00 GMT", None),
+    ],
 )
 async def test_the_delay_of_a_busy_host_is_kept(said: str, delay: float | None) -> None:
     """Seconds and dates are read, and such an attempt does not count."""
@@ -235,6 +252,10 @@ ODD: dict[str, tuple[type[VertebraError], Odd]] = {
     "a secret for another host": (
         PermissionDenied,
         lambda s: (s.node(headers={"X": KEY}, address="https://other.example/"), {}),
+    ),
+    "a secret in the clear": (
+        PermissionDenied,
+        lambda s: (s.node(headers={"X": KEY}, address="http://open.example/"), {}),
     ),
     "a header with a line break": (EgressRefused, lambda s: (s.node(), {"header.X": "a\r\nHost: b"})),
     "the host header": (EgressRefused, lambda s: (s.node(headers={"Host": "inside"}), {})),

@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from vertebra.providers.errors import MEANINGS, RULES, failure, kind_of, told, unfinished, without
+from vertebra.boundary.redaction import without
+from vertebra.providers.errors import MEANINGS, RULES, failure, kind_of, told, unfinished
 from vertebra.schemas.errors import FailureKind
 from vertebra.schemas.llm import FinishReason, ModelReply, ModelUsage
 
@@ -100,7 +101,7 @@ def test_every_rule_is_reached() -> None:
         assert any(not any(one.fits(*answer) for one in RULES[:number]) for answer in answers), rule
 
 
-@pytest.mark.parametrize("form", ["sk-a/b+c", "sk-a%2Fb%2Bc", "736b2d612f622b63", "c2stYS9iK2M"])
+@pytest.mark.parametrize("form", ["sk-a/b+c", "sk-a\\/b+c", "sk-a%2Fb%2Bc", "736b2d612f622b63", "c2stYS9iK2M"])
 def test_a_key_that_is_quoted_is_blotted_out(form: str) -> None:
     """Vendors quote what they were sent, as it is or in another alphabet; the message holds none of it."""
     error = told("openai/large", 401, frozenset(), f"bad key {form}\x00 of yours", "sk-a/b+c", None)
