@@ -16,6 +16,8 @@ from vertebra.schemas.graph import CompiledGraph, Pause
 from vertebra.schemas.run import Answer, Ask
 
 SUMMARY_CHARS = 80
+_LAST = 253_402_300_799
+"""The last second of the year 9999: a later one, which rounding up could make, is no time that can be written."""
 
 
 def start_wait(work: Work, branch: Branch) -> None:
@@ -121,7 +123,8 @@ def instant(value: object) -> int | None:
     except (ValueError, OverflowError):
         return None
     whole = int(stamp.replace(microsecond=0).timestamp())
-    return whole + 1 if stamp.microsecond else whole
+    whole += 1 if stamp.microsecond else 0
+    return whole if whole <= _LAST else None
 
 
 def _text(seconds: int) -> str:

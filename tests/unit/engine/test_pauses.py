@@ -66,6 +66,7 @@ def test_a_run_that_begins_again_waits_until_the_same_moment() -> None:
         ("tomorrow", None),
         (7, None),
         ("9999-12-31T23:59:59-14:00", None),
+        ("9999-12-31T23:59:59.5Z", None),
     ],
 )
 def test_what_is_a_time(text: object, expected: int | None) -> None:

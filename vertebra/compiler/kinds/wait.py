@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 
 from vertebra.compiler.conditions import Conditions
 from vertebra.compiler.durations import DURATION, seconds
@@ -12,6 +11,7 @@ from vertebra.compiler.scope import Scope
 from vertebra.compiler.site import Site
 from vertebra.compiler.types import Shape, Slot
 from vertebra.compiler.values import Reader
+from vertebra.engine.pauses import instant
 from vertebra.policies.declared import read_fields
 from vertebra.schemas.canonical import json_text
 from vertebra.schemas.fields import Field, fields_text
@@ -64,14 +64,7 @@ def _until(site: Site, reader: Reader) -> Value:
     path = (*site.path, "until")
     text = raw["value"] if isinstance(raw, dict) and list(raw) == ["value"] else raw
     if isinstance(text, str) and text[:1].isdigit():
-        if not _is_time(text):
+        if instant(text) is None:
             site.complain(path, f"{text!r} is no time", _TIME)
         return Value(json_text=json_text(text))
     return reader.value(raw, _TEXT, path)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
