@@ -71,6 +71,19 @@ async def forked(stage: Stage) -> Handle:
     return await stage.start(graph, {"text": "x"})
 
 
+async def raced_and_waited(stage: Stage) -> Handle:
+    """One branch wins over a wait, then a wait passes, and an event comes."""
+    body = "nodes:\n" + "".join(speaks(name) for name in ("one", "two")) + speaks("after", write=True)
+    body += "  limit: {type: wait, for: 1h}\n  pause: {type: wait, for: 1s}\n  hear: {type: wait, event: paid}\n"
+    edges = (
+        "edges:\n  - one -> two, limit\n  - two, limit -> pause: {join: any}\n  - pause -> hear\n  - hear -> after\n"
+    )
+    handle = await stage.start(await published(stage, "races", body + edges), {"text": "x"})
+    await waiting(handle.id, stage, "event")
+    await stage.command(handle.id, "event", arguments={"event": "paid", "payload": {}})
+    return handle
+
+
 async def asked(stage: Stage) -> Handle:
     body = "nodes:\n  ask:\n    type: human\n    show: {text: input.text}\n    assign: [support_lead]\n"
     graph = await published(stage, "asks", body + speaks("one") + "edges:\n  - ask -> one\n")
@@ -94,7 +107,8 @@ async def cancelled(stage: Stage) -> Handle:
 
 
 STORIES: tuple[Story, ...] = (
-    answered, spam, researched_twice, approved, denied_and_skipped, topped_up, forked, asked, aborted, cancelled,
+    answered, spam, researched_twice, approved, denied_and_skipped, topped_up, forked, raced_and_waited, asked,
+    aborted, cancelled,
 )  # fmt: skip
 
 
