@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_type
 
+from vertebra.audit import Audit, open_audit
+from vertebra.audit.query import Page
+from vertebra.audit.trace import Traced
 from vertebra.compiler import AgentGraph, Catalogue, Project, compile_graph, compile_text, read_graph, read_project
+from vertebra.schemas.audit import Entry
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.tool import ToolSpec
@@ -52,6 +56,20 @@ def compiler(text: str, prompts: Mapping[str, Prompt]) -> None:
     assert_type(graph, AgentGraph)
     assert_type(compile_graph(graph, catalogue), CompiledGraph)
     assert_type(compile_text(text, "graphs/support.yaml", catalogue), CompiledGraph)
+
+
+async def asking(dsn: str) -> None:
+    async with open_audit(dsn) as audit:
+        assert_type(audit, Audit)
+        page = await audit.query(
+            operation_type="llm_call", success=False, time_range={"last": "1h"}, limit=10, after=None
+        )
+        assert_type(page, Page)
+        assert_type(page.entries[0].entry, Entry)
+        assert_type(page.next, str | None)
+        assert_type(await audit.trace(correlation_id="c"), list[Traced])
+        sums = await audit.aggregate(metric="llm_cost", group_by="agent_id", time_range={"last": "30d"})
+        assert_type(sums[0].value, int)
 
 
 def settings(environ: Mapping[str, str]) -> None:
