@@ -42,7 +42,8 @@ def scenarios(
     results = asyncio.run(_played(found, desk.out.say))
     failed = sum(not result.ok for result in results)
     text = "\n".join(_shown(result) for result in results)
-    summary = f"{len(results)} scenarios, {failed} failed" if failed else f"{len(results)} scenarios passed"
+    many = f"{len(results)} scenario{'' if len(results) == 1 else 's'}"
+    summary = f"{many}, {failed} failed" if failed else f"{many} passed"
     desk.out.give([_plain(result) for result in results], f"{text}\n{summary}")
     if failed:
         raise typer.Exit(FAILED)

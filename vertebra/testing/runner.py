@@ -26,6 +26,13 @@ from vertebra.testing.tools import ToolAnswer
 from vertebra.workers.gate.audit import OPERATIONS
 
 MAIL = "send_email"
+WAITS = {
+    "approval": "a decision: approvals",
+    "top_up": "more budget: commands, top_up",
+    "renewal": "rights that have expired: commands, renew",
+    "event": "an event: commands, event",
+}
+"""What a run that nobody does anything about waits for, and where a scenario would say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,8 @@ async def _played(stage: Stage, run: RunId, given: Json, acts: Acts) -> Outcome:
     shown: RunState = one.state.shown
     blocked = {ask.node: ask.error for ask in waits(one.state) if ask.error is not None}
     errors = [f"{node}: {error.type}: {error.message}" for node, error in blocked.items()]
+    open_ = waits(one.state) if finish is None else ()
+    errors += [f"{ask.node}: waits for {WAITS[ask.kind]}" for ask in open_ if ask.kind in WAITS]
     if finish is not None and finish.error is not None:
         errors.append(f"{finish.error.type}: {finish.error.message}")
     missing = [f"tools.{name}: the scenario gives no answer for this call" for name in stage.bench.missing]

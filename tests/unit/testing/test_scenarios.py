@@ -125,7 +125,7 @@ def test_a_failing_expectation_shows_both_sides(project: Path, capsys: pytest.Ca
     assert 'tests/plain.yaml:5: status: expected "aborted", got "completed"' in said
     assert 'tests/plain.yaml:6: cost_usd: expected {"max": 0.001}, got "$0.002056"' in said
     assert "tests/plain.yaml:7: audit.llm_call: expected 9, got 4" in said
-    assert "1 scenarios, 1 failed" in said
+    assert "1 scenario, 1 failed" in said
 
 
 @pytest.mark.parametrize("args", [(), ("--json",)])
@@ -199,6 +199,21 @@ async def test_a_tool_without_an_answer_fails_the_scenario(project: Path, cel: C
 
     assert ["refused or missing"] == [one.what for one in result.differences]
     assert ("tools.python: the scenario gives no answer for this call",) == result.outcome.notes
+
+
+async def test_a_wait_that_nobody_ends_is_told(project: Path, cel: CelChild) -> None:
+    """The notes of an outcome say what the run waits for, and where a scenario would answer it."""
+    shutil.copy(SUPPORT / "tests/large_refund.yaml", project / "tests")
+    file = project / "tests/large_refund.yaml"
+    file.write_text(file.read_text(encoding="utf-8").partition("approvals:")[0], encoding="utf-8")
+    [scenario] = read_scenarios(project)
+
+    result = await run_scenario(scenario, cel)
+
+    assert ("awaiting_human", ("send: waits for a decision: approvals",)) == (
+        result.outcome.status,
+        result.outcome.notes,
+    )
 
 
 async def test_a_refused_decision_fails_the_scenario(project: Path, cel: CelChild) -> None:
