@@ -42,6 +42,7 @@ def graph_catalogue() -> Catalogue:
     return Catalogue(
         prompts=project.prompts,
         tools={**builtin().specs, **{tool.name: tool for tool in MORE_TOOLS}},
+        files={"tools/routes.py": "def choose(kind: str) -> str:\n    return f'parse_{kind}'\n"},
         prices=project.prices,
         providers=known_words(),
         roles=project.roles,

@@ -10,13 +10,13 @@ from types import ModuleType
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from vertebra.activities import http, llm, tool
+from vertebra.activities import code, http, llm, tool
 from vertebra.activities.performed import Caller, Performed
 from vertebra.activities.world import World
 from vertebra.schemas.call import CallInput, CallKind, Prepared
 from vertebra.schemas.graph import CompiledGraph, Node
 
-KINDS: dict[CallKind, ModuleType] = {"llm": llm, "tool": tool, "http": http}
+KINDS: dict[CallKind, ModuleType] = {"llm": llm, "tool": tool, "http": http, "code": code}
 """Every kind of effect. Its file's name is the activity type."""
 
 

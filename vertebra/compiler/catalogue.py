@@ -19,6 +19,8 @@ class Catalogue:
     """By `name@version`."""
     tools: Mapping[str, ToolSpec] = field(default_factory=dict)
     """By name."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The texts of the project's Python files that routers name, by path from its root."""
     prices: PriceTable = field(default_factory=PriceTable)
     """At least of the models that the graph names, where they have a price."""
     providers: Mapping[str, str] | None = None

@@ -14,7 +14,7 @@ from vertebra.schemas.authored import AgentGraph, AuthoredNode, EdgeLine
 from vertebra.schemas.graph import END
 from vertebra.schemas.places import Complain, Path
 
-Take = Literal["all", "first", "every"]
+Take = Literal["all", "first", "every", "named"]
 Need = Literal["all"] | int
 
 
@@ -68,7 +68,12 @@ def wire(graph: AgentGraph, complain: Complain) -> Wiring:
             joins[line.targets[0]] = _in_order(line.sources, graph.nodes)
             needs[line.targets[0]] = _need(line.join)
             paths[line.targets[0]] = _path(line)
-    ways = {node: _ways(node, [line for line in lines if node in line.sources], complain) for node in graph.nodes}
+    ways = {
+        name: _named(name, graph, [line for line in lines if name in line.sources], complain)
+        if node.type == "router"
+        else _ways(name, [line for line in lines if name in line.sources], complain)
+        for name, node in graph.nodes.items()
+    }
     return Wiring(ways, joins, needs, paths, is_whole=len(lines) == len(graph.edges))
 
 
@@ -152,6 +157,27 @@ def _ways(node: str, lines: list[EdgeLine], complain: Complain) -> Ways:
         return Ways("all", edges)
     _check_chain(node, edges, complain)
     return Ways("first", edges)
+
+
+def _named(name: str, graph: AgentGraph, lines: list[EdgeLine], complain: Complain) -> Ways:
+    """The edges of a router: its routes, or the plain edges of which its function names one."""
+    node = graph.nodes[name]
+    if node.function is None:
+        if lines:
+            complain(_path(lines[0]), f"the routes of router {name!r} are its edges", "take the edge away")
+        place: Path = ("nodes", name, "routes")
+        # a target that is no node is complained about where the router is lowered
+        known = (target for target in (node.routes or {}).values() if target == END or target in graph.nodes)
+        targets = dict.fromkeys(known)
+        return Ways("named", tuple(Way((target,), None, False, place) for target in targets))
+    if not lines:
+        do = f"write a line '{name} -> NODE' for each node that it may choose"
+        complain(("nodes", name), f"router {name!r} has no edges", do)
+    for line in lines:
+        if len(line.targets) > 1 or line.when is not None or line.otherwise or line.parallel or line.join is not None:
+            do = f"write a plain line '{name} -> NODE' for each node that it may choose"
+            complain(_path(line), f"an edge of router {name!r} is not plain", do)
+    return Ways("named", tuple(Way(line.targets[:1], None, False, _path(line)) for line in lines))
 
 
 def _check_group(node: str, lines: list[EdgeLine], complain: Complain) -> None:

@@ -16,7 +16,8 @@ from vertebra.engine.turns import start_agent
 from vertebra.engine.values import resolve, resolve_inline
 from vertebra.engine.working import Work, place
 from vertebra.schemas.call import CallError, CallKind
-from vertebra.schemas.graph import NodeType, Value
+from vertebra.schemas.canonical import Json, json_text
+from vertebra.schemas.graph import REST, NodeType, Value
 
 
 def enter(work: Work, branch: Branch) -> None:
@@ -100,6 +101,28 @@ def _give(work: Work, branch: Branch, values: Mapping[str, Value] | None) -> Non
     work.then("complete", replace(branch, kept=NodeResult(branch.visit, result)))
 
 
+def _start_router(work: Work, branch: Branch) -> None:
+    router = work.node(branch).router
+    if router is None or router.function is not None:
+        _start_call("code")(work, branch)
+        return
+    given = resolve_inline(work, branch, work.node(branch).values)
+    if isinstance(given, CallError):
+        block(work, branch, given, "enter")
+        return
+    value = given["field"]
+    text = value if isinstance(value, str) else json_text(value)
+    target = router.routes.get(text, router.routes.get(REST))
+    if target is None:
+        message = f"router {branch.at!r} has no route for {text[:200]!r}"
+        do = f"""override the node with {{"next": NODE}}: {", ".join(sorted(set(router.routes.values())))}"""
+        block(work, branch, CallError(type="NoRoute", message=message, do=do), "enter")
+        return
+    result: Json = {"next": target}
+    work.task_note(branch, "succeeded", result)
+    work.then("complete", replace(branch, kept=NodeResult(branch.visit, result)))
+
+
 STARTS: Mapping[NodeType, Callable[[Work, Branch], None]] = {
     "llm": _start_llm,
     "agent": start_agent,
@@ -108,6 +131,7 @@ STARTS: Mapping[NodeType, Callable[[Work, Branch], None]] = {
     "rules": _start_rules,
     "human": start_human,
     "wait": start_wait,
+    "router": _start_router,
 }
 
 

@@ -23,7 +23,9 @@ def route(work: Work, branch: Branch) -> None:
         return
     way = _way(work, branch)
     conditions = _conditions(way)
-    if way.take == "all":
+    if way.take == "named":
+        _take_named(work, branch, way)
+    elif way.take == "all":
         take(work, branch, way.edges)
     elif conditions:
         ask(work, branch, "routing", conditions)
@@ -48,6 +50,13 @@ def decided(work: Work, branch: Branch, answers: Answers) -> None:
         _take_or_block(work, branch, chosen or [edge for edge in way.edges if edge.otherwise])
 
 
+def _take_named(work: Work, branch: Branch, way: Route) -> None:
+    """The one edge to the node that the router's result names, also where a person wrote the result."""
+    result = branch.results[branch.at].value
+    target = result.get("next") if isinstance(result, dict) else None
+    _take_or_block(work, branch, [edge for edge in way.edges if edge.to == (target,)])
+
+
 def take(work: Work, branch: Branch, edges: Iterable[Edge]) -> None:
     """Go over these edges: on, apart, or to the end of the run."""
     targets = tuple(dict.fromkeys(target for edge in edges for target in edge.to))
@@ -63,7 +72,10 @@ def take(work: Work, branch: Branch, edges: Iterable[Edge]) -> None:
 
 def ways_out(work: Work, branch: Branch) -> list[Edge]:
     """The edges that need no condition: plain ones, else the else edge."""
-    edges = _way(work, branch).edges
+    way = _way(work, branch)
+    edges = way.edges
+    if way.take == "named" and len(edges) > 1:
+        return []
     plain = [edge for edge in edges if edge.when is None and not edge.otherwise]
     return plain or [edge for edge in edges if edge.otherwise]
 

@@ -22,7 +22,7 @@ Phase = Literal["intent", "outcome", "event"]
 """Two entries per effect; everything else is an event."""
 Detail: TypeAlias = str | int | bool | None
 OPERATIONS = (
-    *("llm_call", "tool_execution", "http_request"),
+    *("llm_call", "tool_execution", "http_request", "code_execution"),
     *("run_start", "run_end", "run_refused", "resumed", "node_ended", "edge_taken", "context_granted"),
     *("approval_asked", "approval_reminder", "approval_escalated", "approval_decided", "approval_expired"),
     *("command_retry", "command_skip", "command_override", "command_abort", "command_cancel", "command_resume"),

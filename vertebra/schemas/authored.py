@@ -104,6 +104,9 @@ class AuthoredNode(Authored):
     headers: Values | None = None
     body: JsonValue = None
     expect_status: JsonValue = None
+    field: str | None = None
+    routes: dict[str, str] | None = None
+    function: str | None = None
     show: Values | None = None
     form: JsonValue = None
     for_: str | None = Field(default=None, alias="for")

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from vertebra.schemas.canonical import Digest
 from vertebra.schemas.record import Recorded
 
-CallKind = Literal["llm", "tool", "http"]
+CallKind = Literal["llm", "tool", "http", "code"]
 HoldKind = Literal["approval", "top_up", "renewal"]
 
 

@@ -13,10 +13,12 @@ from vertebra.schemas.record import Recorded
 
 ENGINE = 1
 """The newest revision of the rules of `advance`; a graph names the one that it was published for."""
+REST = "*"
+"""The route of every value that has none of its own."""
 END = "end"
 """The target of a final edge."""
 
-NodeType = Literal["llm", "agent", "tool", "http", "rules", "human", "wait"]
+NodeType = Literal["llm", "agent", "tool", "http", "rules", "human", "wait", "router"]
 Effect = Literal["pure", "idempotent", "keyed", "compensable", "irreversible"]
 REPEATABLE: tuple[Effect, ...] = ("pure", "idempotent", "keyed")
 """Effects that may be tried again without harm, the keyed ones under their own key."""
@@ -123,6 +125,16 @@ class Rule(Recorded):
     then: dict[str, Value]
 
 
+class Router(Recorded):
+    """How a `router` node chooses: by the value `field` of the node, or by a function that is given all its values."""
+
+    routes: dict[str, str] = {}
+    """Value, as text, to node."""
+    function: str | None = None
+    source: Digest | None = None
+    """The digest of the text of the function's file."""
+
+
 class HttpCall(Recorded):
     """What an `http` node always sends; what a run gives stands in the node's `values`."""
 
@@ -163,6 +175,7 @@ class Node(Recorded):
     rules: tuple[Rule, ...] = ()
     default: dict[str, Value] | None = None
     http: HttpCall | None = None
+    router: Router | None = None
     form_json: str | None = None
     """The schema of a `human` node's answer or of an event's payload, as JSON text of schemas.fields."""
     pause: Pause | None = None
@@ -182,7 +195,8 @@ class Edge(Recorded):
 class Route(Recorded):
     """What comes after a node. `all`: a plain edge or a fork; `first`: the first true edge; `every`: all true ones."""
 
-    take: Literal["all", "first", "every"]
+    take: Literal["all", "first", "every", "named"]
+    """All of them; the first true one; every true one; the one that the node's own result names."""
     edges: tuple[Edge, ...]
 
 

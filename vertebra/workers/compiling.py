@@ -13,12 +13,12 @@ from vertebra.compiler import Catalogue, Project, compile_graph, pinned_prices, 
 from vertebra.ledger.prices import UNLISTED, price_of
 from vertebra.providers.registry import known_words
 from vertebra.schemas.authored import AgentGraph
-from vertebra.schemas.canonical import canonical_bytes
+from vertebra.schemas.canonical import canonical_bytes, digest_of
 from vertebra.schemas.errors import BadFile, Unpriced
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.money import PriceTable
 from vertebra.tools.host_client import ToolHost
-from vertebra.tools.project import describe_all, tool_files
+from vertebra.tools.project import describe_all, source_of, tool_files
 from vertebra.tools.registry import builtin
 
 
@@ -41,10 +41,12 @@ def compile_file(project: Project, path: Path) -> Compiled:
         raise BadFile(f"cannot be read: {error.strerror}", at=str(name)) from None
     authored = read_graph(text, str(name))
     prices, unpriced = _prices(authored, project)
+    files = _files(authored, project.folder)
     specs = {**builtin().specs, **{name: tool.spec for name, tool in project.tools.items()}}
     catalogue = Catalogue(
         prompts=project.prompts,
         tools=specs,
+        files=files,
         prices=prices,
         providers=known_words(),
         unpriced=unpriced,
@@ -55,10 +57,23 @@ def compile_file(project: Project, path: Path) -> Compiled:
     texts = [PinnedText("prompt", project.prompts[ref].canonical) for ref in graph.prompts]
     texts += [PinnedText("tool", canonical_bytes(specs[tool].canonical)) for tool in graph.tools]
     sources = {tool.source for name, tool in project.tools.items() if name in graph.tools}
+    pinned = {node.router.source for node in graph.nodes.values() if node.router is not None}
+    sources |= {text for text in files.values() if digest_of(text.encode()) in pinned}
     texts += [PinnedText("source", source.encode()) for source in sorted(sources)]
     if graph.prices is not None:
         texts.append(PinnedText("prices", pinned_prices(graph, prices).canonical))
     return Compiled(path, graph, tuple(texts))
+
+
+def _files(authored: AgentGraph, folder: Path) -> dict[str, str]:
+    """The texts of the files whose functions routers name; nothing outside the project, and no link that leads out."""
+    named = {node.function.partition(":")[0] for node in authored.nodes.values() if node.function is not None}
+    found = {}
+    for name in sorted(named):
+        path = (folder / name).resolve()
+        if path.is_relative_to(folder.resolve()) and path.is_file():
+            found[name] = source_of(folder, folder / name)
+    return found
 
 
 def whole_project(folder: Path, python: Path | None = None) -> Project:

@@ -206,7 +206,7 @@ def _is_nodes_own(given: CallInput, node: Node, named: str) -> bool:
             return given.turn is not None and named == place
         case "tool", "tool":
             return given.tool == node.tool and given.tool_call is None and given.turn is None and named == place
-        case "http", "http":
+        case ("http", "http") | ("router", "code"):
             return given.tool is None and given.tool_call is None and given.turn is None and named == place
         case "agent", "tool":
             return given.tool_call is not None and given.turn is not None and _is_one_of(named, place)

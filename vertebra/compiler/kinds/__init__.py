@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from vertebra.compiler.kinds.http import HttpKind
 from vertebra.compiler.kinds.human import HumanKind
 from vertebra.compiler.kinds.model import ModelKind
+from vertebra.compiler.kinds.router import RouterKind
 from vertebra.compiler.kinds.rules import RulesKind
 from vertebra.compiler.kinds.tool import ToolKind
 from vertebra.compiler.kinds.wait import WaitKind
@@ -19,11 +20,12 @@ KINDS: Mapping[NodeType, Kind] = {
     "tool": ToolKind(),
     "http": HttpKind(),
     "rules": RulesKind(),
+    "router": RouterKind(),
     "human": HumanKind(),
     "wait": WaitKind(),
 }
 LATER = (
-    *("sql", "code", "router", "planner", "fsm", "behavior_tree"),
+    *("sql", "code", "planner", "fsm", "behavior_tree"),
     *("graph", "map", "memory", "notify", "foreign"),
 )
 """Node types that the language knows and this version does not offer."""

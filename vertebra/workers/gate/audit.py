@@ -17,7 +17,7 @@ from vertebra.store.transaction import Query, Row
 from vertebra.workers.gate import journal
 from vertebra.workers.gate.element import Denied, Element, GateCall, Held, Seen, Settled
 
-OPERATIONS = {"llm": "llm_call", "tool": "tool_execution", "http": "http_request"}
+OPERATIONS = {"llm": "llm_call", "tool": "tool_execution", "http": "http_request", "code": "code_execution"}
 
 
 def reads(call: GateCall) -> Sequence[Query]:

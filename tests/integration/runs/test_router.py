@@ -1,0 +1,116 @@
+"""Routers on the real servers: by a value and by a function of the project, and what they may not choose."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from tests.integration.runs.waits import ended, tasks, waiting
+from tests.stage import Stage
+from vertebra.compiler import Catalogue, compile_graph, read_graph
+from vertebra.schemas.canonical import digest_of
+from vertebra.schemas.graph import CompiledGraph
+from vertebra.store.texts import put_text_query
+from vertebra.store.transaction import once
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)"),
+]
+
+TEXT = """
+def choose(kind: str) -> str:
+    if kind == "crash":
+        raise ValueError("no such kind")
+    return f"parse_{kind}"
+"""
+GRAPH = """
+graph: NAME
+version: 1.0.0
+input: {kind: {type: string, required: true}}
+spine: {principal: svc-support, expires_in: 1h}
+nodes:
+  route: {type: router, ROUTER, retry: {max_attempts: 1}}
+  parse_pdf: {type: rules, default: {ok: {value: true}}}
+  parse_word: {type: rules, default: {ok: {value: true}}}
+"""
+FIELD = "field: input.kind, routes: {pdf: parse_pdf, word: parse_word}"
+FUNCTION = 'function: "tools/routes.py:choose", input: {kind: input.kind}'
+
+
+async def published(stage: Stage, name: str, router: str) -> CompiledGraph:
+    text = GRAPH.replace("NAME", name).replace("ROUTER", router)
+    if "function" in router:
+        text += "edges:\n  - route -> parse_pdf\n  - route -> parse_word\n"
+        await once(stage.api, [put_text_query("default", "source", TEXT.encode())])
+    graph = compile_graph(read_graph(text, "test.yaml"), Catalogue(files={"tools/routes.py": TEXT}))
+    await stage.publish(graph)
+    return graph
+
+
+@pytest.mark.parametrize(("name", "router"), [("by-field", FIELD), ("by-function", FUNCTION)])
+async def test_a_router_leads_to_the_node_that_it_names(stage: Stage, name: str, router: str) -> None:
+    """The node that value or function name is the only one that runs."""
+    graph = await published(stage, name, router)
+
+    handle = await stage.start(graph, {"kind": "word"})
+    await ended(handle, stage)
+
+    assert ["route#1", "parse_word#1"] == await tasks(handle.id, stage)
+
+
+@pytest.mark.parametrize(
+    ("name", "router", "kind", "error", "said"),
+    [
+        ("no-route", FIELD, "excel", "NoRoute", "'excel'"),
+        ("no-edge", FUNCTION, "excel", "BadToolOutput", '"parse_excel"'),
+        ("crash", FUNCTION, "crash", "JobFailed", "no such kind"),
+    ],
+)
+async def test_a_choice_that_is_none_blocks_and_names_the_value(
+    stage: Stage, name: str, router: str, kind: str, error: str, said: str
+) -> None:
+    """An unknown value, a node without an edge or a crash parks the router; an operator says where to go on."""
+    graph = await published(stage, name, router)
+    handle = await stage.start(graph, {"kind": kind})
+    wait = await waiting(handle.id, stage, "blocked")
+    found = json.loads(bytes(wait["error"]))
+
+    await stage.command(handle.id, "override", "route", 1, arguments={"next": "parse_pdf"})
+    await ended(handle, stage)
+
+    assert (error, True) == (found["type"], said in found["message"])
+    assert "parse_pdf#1" in await tasks(handle.id, stage)
+
+
+async def test_a_function_whose_text_was_changed_in_the_store_is_not_run(stage: Stage) -> None:
+    """The text must have the digest that the graph pins."""
+    graph = await published(stage, "changed", FUNCTION.replace("choose", "choose"))
+    changed = graph.model_copy(
+        update={
+            "version": "1.0.1",
+            "nodes": {
+                **graph.nodes,
+                "route": graph.nodes["route"].model_copy(
+                    update={"router": graph.nodes["route"].router.model_copy(update={"source": digest_of(b"other")})}  # type: ignore[union-attr] # it has one
+                ),
+            },
+        }
+    )
+    await stage.publish(CompiledGraph.model_validate(changed.model_dump()))
+    await stage.sql(
+        "insert into texts (tenant, digest, kind, bytes) values ('default', %(digest)s, 'source', %(bytes)s)",
+        digest=digest_of(b"other"),
+        bytes=TEXT.encode(),
+    )
+
+    handle = await stage.start(CompiledGraph.model_validate(changed.model_dump()), {"kind": "pdf"})
+    wait = await waiting(handle.id, stage, "blocked")
+
+    assert "TamperedRow" == json.loads(bytes(wait["error"]))["type"]
+    await stage.command(handle.id, "abort")
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
