@@ -173,8 +173,10 @@ def _named(name: str, graph: AgentGraph, lines: list[EdgeLine], complain: Compla
     if not lines:
         do = f"write a line '{name} -> NODE' for each node that it may choose"
         complain(("nodes", name), f"router {name!r} has no edges", do)
+    if any(line.when is not None for line in lines):
+        return _ways(name, lines, complain)  # its answer is translated: `route.next == 'yes'`
     for line in lines:
-        if len(line.targets) > 1 or line.when is not None or line.otherwise or line.parallel or line.join is not None:
+        if len(line.targets) > 1 or line.otherwise or line.parallel or line.join is not None:
             do = f"write a plain line '{name} -> NODE' for each node that it may choose"
             complain(_path(line), f"an edge of router {name!r} is not plain", do)
     return Ways("named", tuple(Way(line.targets[:1], None, False, _path(line)) for line in lines))

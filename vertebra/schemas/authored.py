@@ -106,7 +106,6 @@ class AuthoredNode(Authored):
     expect_status: JsonValue = None
     field: str | None = None
     routes: dict[str, str] | None = None
-    function: str | None = None
     show: Values | None = None
     form: JsonValue = None
     for_: str | None = Field(default=None, alias="for")
