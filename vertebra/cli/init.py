@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from vertebra.cli import editor
 from vertebra.cli.options import AsJson
 from vertebra.cli.output import Output
 from vertebra.policies.fields import nearest
@@ -38,6 +39,8 @@ def init(
             raise NotFound(f"there is no template {template!r}", do=nearest(template, TEMPLATES))
         shutil.copytree(templates / template, target, dirs_exist_ok=True)
     _name(target / PROJECT_FILE, target.name)
+    editor.write(target / editor.FOLDER)
+    editor.mark(target)
     next_ = f"cd {name} && vertebra test && vertebra dev"
     Output(as_json).give(
         {"folder": str(target), "template": template}, f"made {target} from {template}; go on with: {next_}"

@@ -36,6 +36,7 @@ WORDS = {
     "check": Word("graphs:check_app", "Check graphs without publishing them."),
     "test": Word("scenarios:app", "Play the scenarios of this project, offline."),
     "publish": Word("graphs:publish_app", "Publish a graph, or make an older version current again."),
+    "schemas": Word("schemas:app", "JSON Schemas of the files of a project, for editors."),
     "run": Word("run:app", "Start a graph and follow it."),
     "runs": Word("runs:app", "List, show and watch runs, and get their results."),
     "show": Word("show:app", "Show a run or a graph."),

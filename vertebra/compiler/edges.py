@@ -9,8 +9,8 @@ from vertebra.schemas.authored import EdgeLine
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.places import Complain, Path
 
-_OPTIONS = ("else", "join", "parallel", "when")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+OPTIONS = ("else", "join", "parallel", "when")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _FORMS = (
     "write 'a -> b', 'a -> b, c', 'b, c -> d: {join: all | any | 2}', 'a -> b: {when: \"...\"}', 'a -> b: {else: true}'"
 )
@@ -69,8 +69,8 @@ def _arrow(text: str, options: dict[str, Json], path: Path, index: int, complain
 def _are_known(text: str, options: dict[str, Json], path: Path, complain: Complain) -> bool:
     good = True
     for name, value in options.items():
-        if name not in _OPTIONS:
-            complain((*path, text, name), f"an edge has no option {name!r}", nearest(name, _OPTIONS))
+        if name not in OPTIONS:
+            complain((*path, text, name), f"an edge has no option {name!r}", nearest(name, OPTIONS))
             good = False
         elif name in ("else", "parallel") and value is not True:
             complain((*path, text, name), f"{name!r} takes true", "or leave it out")
@@ -80,4 +80,4 @@ def _are_known(text: str, options: dict[str, Json], path: Path, complain: Compla
 
 def _names(side: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in side.split(","))
-    return names if all(_NAME.fullmatch(name) for name in names) else ()
+    return names if all(NAME.fullmatch(name) for name in names) else ()

@@ -20,7 +20,7 @@ from vertebra.policies.fields import nearest
 from vertebra.schemas.authored import AgentGraph
 from vertebra.schemas.graph import Guardrail, Node, NodeType, Spine, Value
 
-_COMMON = frozenset({"type", "write", "on_error", "optional", "max_visits"})
+COMMON_KEYS = frozenset({"type", "write", "on_error", "optional", "max_visits"})
 
 
 def kind_of(site: Site) -> NodeType | None:
@@ -50,7 +50,7 @@ def kind_of(site: Site) -> NodeType | None:
 
 def check_keys(site: Site, kind: NodeType) -> None:
     """Complain about keys that nodes of this type do not have."""
-    allowed = KINDS[kind].keys | _COMMON
+    allowed = KINDS[kind].keys | COMMON_KEYS
     for key in sorted(site.node.written - allowed):
         site.tell(key, f"node {site.id!r} is of type {kind}, which has no key {key!r}", nearest(key, allowed))
 

@@ -10,11 +10,11 @@ from vertebra.schemas.canonical import Json
 from vertebra.schemas.fields import FIELD_NAME, Field, FieldType, Validator, ValidatorType
 from vertebra.schemas.places import Complain, Path
 
-_TYPES: tuple[FieldType, ...] = get_args(FieldType)
-_VALIDATORS: tuple[ValidatorType, ...] = get_args(ValidatorType)
-_KEYS = ("type", "required", "default", "description", "validators")
-_OWN_KEYS = {"enum": ("values",), "list": ("item_type",), "dict": ("fields",)}
-_FITS: dict[ValidatorType, tuple[FieldType, ...]] = {
+TYPES: tuple[FieldType, ...] = get_args(FieldType)
+VALIDATORS: tuple[ValidatorType, ...] = get_args(ValidatorType)
+KEYS = ("type", "required", "default", "description", "validators")
+OWN_KEYS = {"enum": ("values",), "list": ("item_type",), "dict": ("fields",)}
+FITS: dict[ValidatorType, tuple[FieldType, ...]] = {
     "min_length": ("string", "list"),
     "max_length": ("string", "list"),
     "range": ("integer", "float"),
@@ -81,18 +81,18 @@ def _is_wrapper(raw: dict[str, Json]) -> bool:
 
 def _kind(raw: dict[str, Json], path: Path, note: Complain) -> FieldType | None:
     kind = raw.get("type")
-    for known in _TYPES:
+    for known in TYPES:
         if kind == known:
             return known
     if kind is None:
-        note(path, "the field has no type", f"add type: one of {', '.join(_TYPES)}")
+        note(path, "the field has no type", f"add type: one of {', '.join(TYPES)}")
     else:
-        note((*path, "type"), f"unknown type {kind!r}", nearest(str(kind), _TYPES))
+        note((*path, "type"), f"unknown type {kind!r}", nearest(str(kind), TYPES))
     return None
 
 
 def _known_keys(raw: dict[str, Json], kind: FieldType, path: Path, note: Complain, extra: Collection[str]) -> None:
-    known = (*_KEYS, *_OWN_KEYS.get(kind, ()), *extra)
+    known = (*KEYS, *OWN_KEYS.get(kind, ()), *extra)
     for key in raw:
         if key not in known:
             note((*path, key), f"a field of type {kind} has no key {key!r}", nearest(key, known))
@@ -154,12 +154,12 @@ def _validator(raw: Json, kind: FieldType, path: Path, note: Complain) -> Valida
     for key in raw:
         if key not in ("type", "value", "message"):
             note((*path, key), f"a validator has no key {key!r}", nearest(key, ("type", "value", "message")))
-    rule = next((known for known in _VALIDATORS if known == raw["type"]), None)
+    rule = next((known for known in VALIDATORS if known == raw["type"]), None)
     if rule is None:
-        note((*path, "type"), f"unknown validator {raw['type']!r}", nearest(str(raw["type"]), _VALIDATORS))
+        note((*path, "type"), f"unknown validator {raw['type']!r}", nearest(str(raw["type"]), VALIDATORS))
         return None
-    if kind not in _FITS[rule]:
-        note(path, f"{rule} does not fit a field of type {kind}", f"it fits: {', '.join(_FITS[rule])}")
+    if kind not in FITS[rule]:
+        note(path, f"{rule} does not fit a field of type {kind}", f"it fits: {', '.join(FITS[rule])}")
         return None
     if (fault := _limit_fault(rule, raw.get("value"))) is not None:
         note((*path, "value") if "value" in raw else path, fault)

@@ -14,19 +14,19 @@ from vertebra.schemas.places import ComplaintList, Path, Places
 from vertebra.schemas.prompt import Prompt
 
 PROMPT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_KEYS = ("prompt", "version", "description", "system", "template", "input", "output", "tests")
-_TEST_KEYS = ("name", "input", "expect", "reply")
-_EXPECT_KEYS = ("contains", "not_contains", "equals", "matches", "max_tokens", "reply")
+KEYS = ("prompt", "version", "description", "system", "template", "input", "output", "tests")
+TEST_KEYS = ("name", "input", "expect", "reply")
+EXPECT_KEYS = ("contains", "not_contains", "equals", "matches", "max_tokens", "reply")
 
 
 def load_prompt(value: Json, places: Places) -> Prompt:
     """The prompt that a file's value declares. Raises Complaints with all mistakes, each at its place."""
     complain = ComplaintList(places)
     if not isinstance(value, dict):
-        complain((), "a prompt file is a mapping", f"its keys are {', '.join(_KEYS)}")
+        complain((), "a prompt file is a mapping", f"its keys are {', '.join(KEYS)}")
         complain.raise_any()
     assert isinstance(value, dict)
-    _known(value, _KEYS, (), complain)
+    _known(value, KEYS, (), complain)
     before = len(complain.found)
     inputs = read_fields(value.get("input"), ("input",), complain)
     inputs_are_sound = len(complain.found) == before
@@ -109,8 +109,8 @@ def _test(test: Json, path: Path, complain: ComplaintList) -> None:
     if not isinstance(test, dict) or not isinstance(test.get("name"), str):
         complain(path, "a test is a mapping with a name", "write: {name: plain, input: {...}, expect: {...}}")
         return
-    _known(test, _TEST_KEYS, path, complain)
-    for key, keys in (("input", None), ("expect", _EXPECT_KEYS)):
+    _known(test, TEST_KEYS, path, complain)
+    for key, keys in (("input", None), ("expect", EXPECT_KEYS)):
         part = test.get(key, {})
         if not isinstance(part, dict):
             complain((*path, key), f"{key} must be a mapping")

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, JsonValue, ValidationError
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, WithJsonSchema
 
 from vertebra.providers.errors import failure
 from vertebra.providers.protocol import Place
@@ -49,7 +49,9 @@ def _pattern(value: object) -> object:
         raise ValueError(f"{value!r} is no regular expression: {problem}") from None
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
+Seconds = Annotated[
+    float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+]
 
 
 class AskedTool(Authored):
