@@ -39,7 +39,7 @@ from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import SettingsError
 from vertebra.schemas.ids import ENDPOINT, SECRET
 
-__all__ = ["Layers", "Limits", "Loaded", "Settings", "find_project", "load"]
+__all__ = ["DSN_OF", "Layers", "Limits", "Loaded", "Settings", "find_project", "load"]
 
 PROJECT_FILE = "vertebra.toml"
 STATE_FOLDER = ".vertebra"
@@ -48,7 +48,7 @@ _NESTED = "__"
 _ADDRESSES = ("database_url", "gate_dsn", "api_dsn", "keeper_dsn", "reader_dsn", "temporal_address")
 
 Role = Literal["vertebra_owner", "vertebra_gate", "vertebra_api", "vertebra_keeper", "vertebra_reader"]
-_DSN_OF: Mapping[Role, str] = {
+DSN_OF: Mapping[Role, str] = {
     "vertebra_owner": "database_url",
     "vertebra_gate": "gate_dsn",
     "vertebra_api": "api_dsn",
@@ -248,7 +248,7 @@ class Settings(BaseSettings):
 
     def dsn(self, role: Role) -> str:
         """How to reach Postgres as this role. Raises SettingsError, naming the variable."""
-        name = _DSN_OF[role]
+        name = DSN_OF[role]
         found: SecretStr | None = getattr(self, name)
         if found is None:
             raise SettingsError(
@@ -338,7 +338,7 @@ def _file(path: Path) -> dict[str, object]:
     for name, value in ((".".join(parts), value) for parts, value in _flat(values)):
         if name not in known:
             raise SettingsError(f"no setting is called {name!r}", at=path, do=nearest(name, known))
-        if name in _DSN_OF.values() and _has_password(value):
+        if name in DSN_OF.values() and _has_password(value):
             raise SettingsError(
                 f"{name!r} holds a password, and no secret belongs into this file", at=path, do=f"set {variable(name)}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
@@ -39,6 +40,7 @@ AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCod
 _CONNECT_S = 5.0
 _CALL_S = 10.0
 _WAKE_S = 2.0
+_LATELY = timedelta(minutes=2)
 _TENANT = SearchAttributeKey.for_keyword("VtTenant")
 _GRAPH = SearchAttributeKey.for_keyword("VtGraph")
 _STATE = SearchAttributeKey.for_keyword("VtState")
@@ -124,8 +126,8 @@ async def refusal(client: Client, run: str) -> str | None:
     return None
 
 
-async def has_worker(address: Address) -> bool:
-    """Whether a worker asks for runs."""
+async def has_worker(address: Address, host: str | None = None) -> bool:
+    """Whether a worker asks for runs; of this host, where one is given, within the last two minutes."""
     client = await connect(address)
     request = DescribeTaskQueueRequest(
         namespace=address.namespace,
@@ -139,7 +141,13 @@ async def has_worker(address: Address) -> bool:
         raise _refused(error, client) from None
     except TimeoutError:
         raise _unreachable(address.address) from None
-    return len(found.pollers) > 0
+    if host is None:
+        return len(found.pollers) > 0
+    since = datetime.now(UTC) - _LATELY  # Temporal lists who has asked for five minutes; one question lasts up to one
+    return any(
+        poller.identity.endswith(f"@{host}") and poller.last_access_time.ToDatetime(UTC) > since
+        for poller in found.pollers
+    )
 
 
 async def register_attributes(address: Address) -> list[str]:
