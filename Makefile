@@ -13,7 +13,7 @@ ifneq ($(shell .venv/bin/python -c '' 2>/dev/null && cat .venv/ready 2>/dev/null
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-unit test-faults check lint format types layers bench dev lock clean help
+.PHONY: demo test test-unit test-cluster test-faults check lint format types layers bench dev lock clean help
 
 demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1 asks a real one, with your key
 	@$(IN)vertebra demo $(if $(LIVE),--live) $(if $(MODEL),--model $(MODEL)) $(if $(ENDPOINT),--endpoint $(ENDPOINT))
@@ -23,6 +23,9 @@ test: .venv/ready  ## run every test; what this machine lacks is reported as "no
 
 test-unit: .venv/ready  ## run the tests that need no server
 	@$(IN)python -m pytest tests/unit
+
+test-cluster: .venv/ready  ## run the integration tests on a real Temporal cluster over Postgres, built with Go where it is missing
+	@$(IN)python -m tests.cluster
 
 test-faults: .venv/ready  ## kill, cut, stop, fill and soak for up to 12 minutes; SEED=N repeats the moments of an earlier run
 	@$(IN)python -m pytest tests/faults -m endurance -s $(if $(SEED),--seed $(SEED))
@@ -60,7 +63,7 @@ clean:  ## remove .venv/, the demo, .dev/ and every cache in this folder
 	@find vertebra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 .venv/bench-ready: .venv/ready requirements-bench.lock
 	@echo 'Installing what requirements-bench.lock names'

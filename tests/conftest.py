@@ -16,11 +16,11 @@ import psycopg
 import pytest
 from temporalio.service import RPCError, RPCStatusCode, _BridgeServiceClient
 
+from tests.ground import Given, Servers, given
 from tests.stores import PASSWORDS, Migrated
 from vertebra.schemas.errors import ServiceFailed, SettingsError
 from vertebra.services import postgres, temporal_cli
 from vertebra.services.options import ServiceOptions
-from vertebra.services.state import Services
 from vertebra.services.supervisor import Supervisor
 from vertebra.store.migrate import migrate
 from vertebra.store.pool import Pool, new_pool
@@ -28,6 +28,7 @@ from vertebra.store.pool import Pool, new_pool
 _KEPT = "VERTEBRA_TEMPORAL_CLI"
 _CUT = ((RPCStatusCode.CANCELLED, "operation was canceled"), (RPCStatusCode.UNKNOWN, "transport error"))
 _PAUSES_S = (0.1, 0.3, 1.0)
+_GIVEN = pytest.StashKey[Given | None]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,9 +42,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Read which servers are given before a test's environment is cleaned."""
+    try:
+        config.stash[_GIVEN] = given(os.environ)
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have the Temporal server at hand before the first test: to build it takes longer than a test may."""
-    if session.config.option.collectonly or not any(item.get_closest_marker("server") for item in session.items):
+    needed = any(item.get_closest_marker("server") for item in session.items)
+    if session.config.option.collectonly or session.config.stash[_GIVEN] or not needed:
         return
     told = session.config.get_terminal_writer()
     try:
@@ -96,13 +106,17 @@ async def supervisor(clean_environment: None, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
-def services(supervisor: Supervisor) -> Services:
-    """Addresses of the session's Postgres and Temporal."""
+def services(request: pytest.FixtureRequest) -> Servers:
+    """The session's Postgres and Temporal: those that the environment gives, else the supervisor's."""
+    external = request.config.stash[_GIVEN]
+    if external is not None:
+        return external
+    supervisor: Supervisor = request.getfixturevalue("supervisor")
     return supervisor.services
 
 
 @pytest.fixture
-async def database(services: Services) -> AsyncIterator[str]:
+async def database(services: Servers) -> AsyncIterator[str]:
     """The superuser's DSN of an empty database of the test's own."""
     name = f"test_{secrets.token_hex(6)}"
     await postgres.create_database(services.postgres_dsn, name)
@@ -113,7 +127,7 @@ async def database(services: Services) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def migrated(services: Services) -> Migrated:
+async def migrated(services: Servers) -> Migrated:
     """One database with this release's schema, for tests that share it by runs of their own."""
     name = f"store_{secrets.token_hex(6)}"
     await postgres.create_database(services.postgres_dsn, name)

@@ -15,6 +15,7 @@ from typing import LiteralString
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 
+from tests.ground import Servers
 from tests.stores import Migrated
 from vertebra.activities.watch import Watch
 from vertebra.activities.world import World, environment_secret
@@ -35,7 +36,6 @@ from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.run import RunEnd
 from vertebra.schemas.signed import Statement, instant
 from vertebra.schemas.tool import ProjectTool
-from vertebra.services.state import Services
 from vertebra.store.artifacts import Artifacts
 from vertebra.store.pool import Pool, new_pool
 from vertebra.store.texts import put_text_query
@@ -295,7 +295,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    services: Services,
+    services: Servers,
     migrated: Migrated,
     folder: Path,
     *,
@@ -305,15 +305,16 @@ async def staged(
     prices: Sequence[Price] = (),
     change: Callable[[World], World] = lambda world: world,
     template: Path = TEMPLATE,
-    namespace: str = "default",
+    namespace: str | None = None,
 ) -> AsyncIterator[Stage]:
     """Set everything up, with a worker in this process unless `work` is off.
 
     `endpoints`: addresses of model servers, each with the name of its key; `prices`: more of the operator's own;
     `change` makes the world another one;
-    `template`: the project; `namespace`: of Temporal, so that no other stage's worker takes the calls.
+    `template`: the project; `namespace`: of Temporal, instead of the servers' own, so that no other stage's worker takes the calls.
     """
     async with AsyncExitStack() as stack:
+        namespace = namespace or services.temporal_namespace
         client = await Client.connect(services.temporal_address, namespace=namespace, plugins=[plugin()])
         gate = await stack.enter_async_context(new_pool(migrated.dsn("vertebra_gate"), max_size=16, min_size=4))
         api = await stack.enter_async_context(new_pool(migrated.dsn("vertebra_api"), max_size=4))

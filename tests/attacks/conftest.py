@@ -14,6 +14,7 @@ import pytest
 from temporalio.service import RPCError
 
 from tests.attacks.vendor import Vendor
+from tests.ground import Servers
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
 from vertebra.providers.anthropic import SECRET as ANTHROPIC_SECRET
@@ -24,7 +25,6 @@ from vertebra.providers.protocol import Provider
 from vertebra.providers.registry import DEFAULT_MODELS, Providers
 from vertebra.schemas.money import Price, PriceTable
 from vertebra.services import postgres
-from vertebra.services.state import Services
 from vertebra.store.migrate import migrate
 from vertebra.workers.build import working
 
@@ -61,7 +61,7 @@ async def echo() -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def stage(
-    services: Services, vendor: Vendor, echo: str, tmp_path_factory: pytest.TempPathFactory
+    services: Servers, vendor: Vendor, echo: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """A worker with the customer-support graph published, in an empty database."""
     name = f"attack_{secrets.token_hex(6)}"

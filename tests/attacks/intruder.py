@@ -22,6 +22,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
+from tests.stage import Stage
 from vertebra.schemas.canonical import Json, json_text
 
 QUEUE = "intruders"
@@ -105,9 +106,10 @@ class _Headers(Interceptor):
 
 
 @asynccontextmanager
-async def intruding(address: str) -> AsyncIterator[Client]:
+async def intruding(stage: Stage) -> AsyncIterator[Client]:
     """The intruder's client, with its worker at work."""
-    client = await Client.connect(address)
+    address = stage.client.service_client.config.target_host
+    client = await Client.connect(address, namespace=stage.client.namespace)
     async with Worker(client, task_queue=QUEUE, workflows=[Intruder], interceptors=[_Headers()]):
         yield client
 

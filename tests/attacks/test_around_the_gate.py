@@ -39,7 +39,7 @@ class Victim:
 
 @pytest.fixture(scope="module")
 async def intruder(stage: Stage) -> AsyncIterator[Client]:
-    async with intruding(stage.client.service_client.config.target_host) as client:
+    async with intruding(stage) as client:
         yield client
 
 

@@ -56,7 +56,7 @@ class Field:
 async def field(stage: Stage, vendor: Vendor) -> AsyncIterator[Field]:
     vendor.turned["one"] = says("hello")
     await published(stage, text_of("guarded", speaks("one", write=True), principal=False))
-    async with intruding(stage.client.service_client.config.target_host) as client:
+    async with intruding(stage) as client:
         yield Field(stage, client)
 
 

@@ -124,7 +124,7 @@ async def test_without_an_audit_nothing_is_bought_or_sent(stage: Stage, vendor: 
 
     await stage.sql(f"revoke execute on {APPEND} from vertebra_gate")
     try:
-        async with intruding(stage.client.service_client.config.target_host) as intruder:
+        async with intruding(stage) as intruder:
             blocked = await make(intruder, victim.id, calls)
             await stage.decide(wait["ref"], "approve")
             await asyncio.sleep(1)
@@ -136,7 +136,7 @@ async def test_without_an_audit_nothing_is_bought_or_sent(stage: Stage, vendor: 
     assert ["StoreError", "StoreError"] == [one.failure for one in blocked]
     assert (0, 0) == sold
     assert mails == sent
-    async with intruding(stage.client.service_client.config.target_host) as intruder:
+    async with intruding(stage) as intruder:
         assert [None, None] == [one.failure for one in await make(intruder, victim.id, calls)]
     output, row = await ended(mine, stage)
     assert {"said": "hello"} == output

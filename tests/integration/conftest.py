@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.contracts.vendors.wire_server import WireServer
+from tests.ground import Servers
 from tests.shop import Shop, open_shop
 from tests.stage import Stage, staged
 from tests.stores import Migrated
@@ -14,7 +15,6 @@ from vertebra.providers import anthropic, openai
 from vertebra.providers.registry import DEFAULT_MODELS
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.money import Price
-from vertebra.services.state import Services
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ async def shop() -> AsyncIterator[Shop]:
 
 @pytest.fixture(scope="session")
 async def stage(
-    services: Services,
+    services: Servers,
     migrated: Migrated,
     model_server: WireServer,
     shop: Shop,

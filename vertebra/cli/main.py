@@ -57,6 +57,7 @@ WORDS = {
     "people": Word("people:app", "List, add and revoke people."),
     "audit": Word("audit:app", "Query, add up, trace, verify and export the audit."),
     "logs": Word("log_lines:app", "The log lines of worker and services, filtered and followed."),
+    "keys": Word("keyring:app", "Make and list the keys of this machine."),
     "worker": Word("worker:app", "Run one gate worker."),
     "migrate": Word("migrate:app", "Bring the database and Temporal to this release."),
 }

@@ -1,4 +1,4 @@
-"""Builds Temporal's CLI with Go: two to three minutes and 3 GB, of which only the binary is kept."""
+"""Builds Temporal's programs with Go: minutes and gigabytes, of which only the binaries are kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from vertebra.schemas.errors import ServiceFailed
@@ -19,10 +20,7 @@ from vertebra.services import folder
 from vertebra.services.launch import Launch
 from vertebra.services.options import ServiceOptions
 
-VERSION = "v1.5.1"
-"""The newest that `go install` takes: later ones carry a `replace` in go.mod, which it refuses."""
 PREFIX = "build-"
-_MODULE = "github.com/temporalio/cli/cmd/temporal"
 _NEEDED_BYTES = 4 * 1024**3
 _OLDEST_GO = (1, 25)
 _SILENCE_S = 600.0
@@ -30,16 +28,46 @@ _TELL_EVERY_S = 5.0
 _GO_VERSION = re.compile(r"go(\d+)\.(\d+)")
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """Commands of one module at one version, which one build gives."""
+
+    name: str
+    """What people call it."""
+    version: str
+    packages: tuple[str, ...]
+
+    @property
+    def built(self) -> tuple[str, ...]:
+        """The names that Go gives to the binaries."""
+        return tuple(package.rpartition("/")[2] for package in self.packages)
+
+
+CLI = Recipe("the Temporal server", "v1.5.1", ("github.com/temporalio/cli/cmd/temporal",))
+"""The newest that `go install` takes: later ones carry a `replace` in go.mod, which it refuses."""
+
+
 async def build(options: ServiceOptions, target: Path, progress: Callable[[str], None]) -> None:
-    """Put the binary at `target`. Raises ServiceFailed or DiskFull; then nothing is left."""
+    """Put Temporal's CLI at `target`. Raises ServiceFailed or DiskFull; then nothing is left."""
+    await build_all(options, CLI, {"temporal": target}, progress)
+
+
+async def build_all(
+    options: ServiceOptions, recipe: Recipe, targets: Mapping[str, Path], progress: Callable[[str], None]
+) -> None:
+    """Put each binary of the recipe at its target, all of them or none. Raises ServiceFailed or DiskFull.
+
+    Whoever calls holds the cache (`cache.alone`): what lies in it under our prefix counts as left by a killed build.
+    """
     go = await _find_go(options)
     folder.check_space(options.cache, _NEEDED_BYTES)
-    progress(f"building the Temporal server {VERSION} with Go, once: this takes two to three minutes")
+    progress(f"building {recipe.name} {recipe.version} with Go, once: this takes two to three minutes")
     fresh = Path(tempfile.mkdtemp(prefix=PREFIX, dir=options.cache))
     try:
         with folder.full_disk_named(options.cache):
-            await _install(go, fresh, options, progress)
-            os.replace(fresh / "bin" / "temporal", target)
+            await _install(go, recipe, _env(options, fresh), options, progress)
+            for name in recipe.built:
+                os.replace(fresh / "bin" / name, targets[name])
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -77,18 +105,21 @@ def _env(options: ServiceOptions, fresh: Path) -> dict[str, str]:
     }
 
 
-async def _install(go: str, fresh: Path, options: ServiceOptions, progress: Callable[[str], None]) -> None:
-    command = (go, "install", "-v", "-modcacherw", "-trimpath", "-buildvcs=false", f"{_MODULE}@{VERSION}")
+async def _install(
+    go: str, recipe: Recipe, env: Mapping[str, str], options: ServiceOptions, progress: Callable[[str], None]
+) -> None:
+    wanted = (f"{package}@{recipe.version}" for package in recipe.packages)
+    command = (go, "install", "-v", "-modcacherw", "-trimpath", "-buildvcs=false", *wanted)
     process = await asyncio.create_subprocess_exec(
         *Launch.on(options.path).argv(command),
-        env=_env(options, fresh),
+        env=env,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         process_group=0,
     )
     try:
-        said = await _follow(process, progress)
+        said = await _follow(process, recipe.name, progress)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -97,7 +128,7 @@ async def _install(go: str, fresh: Path, options: ServiceOptions, progress: Call
         raise _failed(said, process.returncode, options.cache)
 
 
-async def _follow(process: asyncio.subprocess.Process, progress: Callable[[str], None]) -> list[str]:
+async def _follow(process: asyncio.subprocess.Process, name: str, progress: Callable[[str], None]) -> list[str]:
     """Read Go's output to its end, telling now and then how far it is. Returns its last lines."""
     assert process.stdout is not None
     said: deque[str] = deque(maxlen=8)
@@ -122,7 +153,7 @@ async def _follow(process: asyncio.subprocess.Process, progress: Callable[[str],
             raise ServiceFailed(f"the Go build said nothing for {_SILENCE_S:g} s")
         if now - told >= _TELL_EVERY_S:
             told = now
-            progress(f"building the Temporal server: {now - began:.0f} s, {_stage(modules, packages)}")
+            progress(f"building {name}: {now - began:.0f} s, {_stage(modules, packages)}")
 
 
 def _stage(modules: int, packages: int) -> str:

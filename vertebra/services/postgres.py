@@ -79,9 +79,12 @@ def programs(version: int) -> Path:
     return Path(found.origin).parent / ("pginstall" if version == 16 else f"pginstall{version}") / "bin"
 
 
-def open_or_create(state: Path, version: int, launch: Launch) -> Cluster:
-    """The cluster of this state folder, made if there is none. Raises ForeignData, DiskFull, ServiceFailed."""
-    binaries = programs(version)
+def open_or_create(state: Path, version: int, launch: Launch, binaries: Path | None = None) -> Cluster:
+    """The cluster of this state folder, made if there is none, by the wheel's programs or those of a folder.
+
+    Raises ForeignData, DiskFull, ServiceFailed.
+    """
+    binaries = binaries or programs(version)
     home = state / _FOLDER
     if not home.exists():
         _create(home, binaries, version, launch)

@@ -27,7 +27,7 @@ _FILE = "temporal.db"
 _PROBE_TIMEOUT_S = 5.0
 _SQLITE = b"SQLite format 3\0"
 # the stock server looks at its queues 20 times a second: each dispatch then waits for a grid of 50 ms
-_TUNING = (
+TUNING = (
     "history.transferProcessorMaxPollRPS=2000",
     "history.timerProcessorMaxPollRPS=2000",
     "matching.numTaskqueueReadPartitions=1",
@@ -54,7 +54,7 @@ class Server:
         words += ["--ui-port", str(ports.temporal_ui)] if self.web_ui else ["--headless"]
         words += ["--metrics-port", str(ports.temporal_metrics), "--db-filename", str(self.database)]
         words += ["--log-level", "error", "--color", "never", "--disable-config-file", "--disable-config-env"]
-        words += [word for value in _TUNING for word in ("--dynamic-config-value", value)]
+        words += [word for value in TUNING for word in ("--dynamic-config-value", value)]
         words += [word for pragma in _PRAGMAS for word in ("--sqlite-pragma", pragma)]
         words += [word for name, kind in SEARCH_ATTRIBUTES.items() for word in ("--search-attribute", f"{name}={kind}")]
         return tuple(words)

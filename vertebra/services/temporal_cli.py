@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from vertebra.schemas.errors import ServiceFailed, SettingsError
-from vertebra.services import folder, go_build, sdk_download
+from vertebra.services import cache, go_build, sdk_download
 from vertebra.services.options import ServiceOptions
 
 Progress = Callable[[str], None]
 _OLDEST_SERVER = (1, 29)
 _VERSION_TIMEOUT_S = 20.0
 _SERVER = re.compile(r"Server (\d+)\.(\d+)\.(\d+)")
-_LOCK = "build.lock"
-_LOCK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ async def find_or_make(options: ServiceOptions, progress: Progress) -> TemporalC
 
 def cached_names() -> tuple[str, ...]:
     """The names in the cache folder, each with the version it stands for."""
-    return (f"temporal-{go_build.VERSION}", f"temporal-sdk-{version('temporalio')}")
+    return (f"temporal-{go_build.CLI.version}", f"temporal-sdk-{version('temporalio')}")
 
 
 async def _the_given(path: Path) -> TemporalCli:
@@ -72,9 +67,7 @@ async def _cached(options: ServiceOptions, progress: Progress) -> TemporalCli | 
 
 
 async def _make(options: ServiceOptions, progress: Progress) -> TemporalCli:
-    with folder.full_disk_named(options.cache):
-        options.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with _alone(options.cache, progress):
+    async with cache.alone(options.cache, progress):
         made_meanwhile = await _cached(options, progress)
         if made_meanwhile is not None:
             return made_meanwhile
@@ -144,31 +137,3 @@ async def _inspect(path: Path) -> TemporalCli:
     if numbers[:2] < _OLDEST_SERVER:
         raise ServiceFailed(f"its server is {found.group()[7:]}, and 1.29 or newer is needed", at=path)
     return TemporalCli(path, found.group()[7:])
-
-
-@asynccontextmanager
-async def _alone(cache: Path, progress: Progress) -> AsyncIterator[None]:
-    """Hold the cache's lock, so that two processes do not build at once. What a killed one left is removed."""
-    descriptor = os.open(cache / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not _locked(descriptor):
-            progress("another process is fetching the Temporal server; waiting for it")
-            while not _locked(descriptor):  # noqa: ASYNC110 (another process frees it)
-                await asyncio.sleep(_LOCK_EVERY_S)
-        _remove_leftovers(cache)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_leftovers(cache: Path) -> None:
-    for left in (*cache.glob(f"{go_build.PREFIX}*"), *cache.glob(f"{sdk_download.PREFIX}*")):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

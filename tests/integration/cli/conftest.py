@@ -30,6 +30,7 @@ async def shell(stage: Stage, migrated: Migrated, tmp_path_factory: pytest.TempP
         "API_DSN": migrated.dsn("vertebra_api"),
         "READER_DSN": migrated.dsn("vertebra_reader"),
         "TEMPORAL_ADDRESS": stage.client.service_client.config.target_host,
+        "TEMPORAL_NAMESPACE": stage.client.namespace,
         "PERSON": "ada",
     }
     return Shell(stage, project, {PREFIX + name: value for name, value in settings.items()})

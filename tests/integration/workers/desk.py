@@ -68,7 +68,7 @@ class StandIn:
 @asynccontextmanager
 async def stand_ins(stage: Stage) -> AsyncIterator[None]:
     """A worker for stand-ins."""
-    plain = await Client.connect(stage.client.service_client.config.target_host)
+    plain = await Client.connect(stage.client.service_client.config.target_host, namespace=stage.client.namespace)
     async with Worker(
         plain,
         task_queue=QUEUE,
@@ -165,7 +165,7 @@ class Cut:
 async def delete(stage: Stage, run: str) -> None:
     """Delete the history, and wait until Temporal has; it may be out of reach for a moment meanwhile."""
     execution = WorkflowExecution(workflow_id=run)
-    request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution)
+    request = DeleteWorkflowExecutionRequest(namespace=stage.client.namespace, workflow_execution=execution)
     await stage.client.workflow_service.delete_workflow_execution(request, retry=True)
 
     async def gone() -> bool:

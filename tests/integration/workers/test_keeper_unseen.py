@@ -161,7 +161,7 @@ async def test_a_run_that_other_hands_have_reset_is_alive(stage: Stage) -> None:
     await handle.query("seen")
     await handle.terminate()
     reset = ResetWorkflowExecutionRequest(
-        namespace="default",
+        namespace=stage.client.namespace,
         workflow_execution=WorkflowExecution(workflow_id=run, run_id=handle.result_run_id or ""),
         workflow_task_finish_event_id=4,
         request_id="by-hand",
