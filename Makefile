@@ -13,7 +13,7 @@ ifneq ($(shell .venv/bin/python -c '' 2>/dev/null && cat .venv/ready 2>/dev/null
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-unit test-cluster test-faults check lint format types layers bench dev lock clean help
+.PHONY: demo test test-unit test-cluster test-go test-faults check lint format types layers docs bench dev lock clean help
 
 demo: .venv/ready  ## show everything on a free, scripted model; LIVE=1 asks a real one, with your key
 	@$(IN)vertebra demo $(if $(LIVE),--live) $(if $(MODEL),--model $(MODEL)) $(if $(ENDPOINT),--endpoint $(ENDPOINT))
@@ -22,10 +22,13 @@ test: .venv/ready  ## run every test; what this machine lacks is reported as "no
 	@$(IN)python -m pytest
 
 test-unit: .venv/ready  ## run the tests that need no server
-	@$(IN)python -m pytest tests/unit
+	@$(IN)python -m pytest tests/unit tests/test_docs.py
 
 test-cluster: .venv/ready  ## run the integration tests on a real Temporal cluster over Postgres, built with Go where it is missing
 	@$(IN)python -m tests.cluster
+
+test-go: .venv/ready  ## build the Go client of docs/other-languages.md, and start a run with it
+	@VERTEBRA_TEST_GO=1 $(IN)python -m pytest tests/integration/runs/test_go_client.py
 
 test-faults: .venv/ready  ## kill, cut, stop, fill and soak for up to 12 minutes; SEED=N repeats the moments of an earlier run
 	@$(IN)python -m pytest tests/faults -m endurance -s $(if $(SEED),--seed $(SEED))
@@ -44,6 +47,12 @@ types: .venv/ready
 
 layers: .venv/ready
 	@echo '== layers: import contracts'; $(IN)lint-imports --no-logo
+
+docs: .venv/ready  ## write the pages of docs/ that are made from the code
+	@$(IN)python -m tests.pages
+
+bench: .venv/ready  ## time vertebra against hand-written Temporal on this machine
+	@$(IN)python -m bench
 
 bench: .venv/bench-ready  ## time vertebra beside hand-written Temporal, LangGraph and DBOS; ONLY="W1 W5" chooses
 	@$(IN)python -m bench $(if $(ONLY),--only $(ONLY))

@@ -311,7 +311,7 @@ async def staged(
 
     `endpoints`: addresses of model servers, each with the name of its key; `prices`: more of the operator's own;
     `change` makes the world another one;
-    `template`: the project; `namespace`: of Temporal, instead of the servers' own, so that no other stage's worker takes the calls.
+    `template`: the project; `namespace`: instead of the servers' own, so that no other stage's worker takes the calls.
     """
     async with AsyncExitStack() as stack:
         namespace = namespace or services.temporal_namespace

@@ -137,8 +137,11 @@ class Limits(BaseModel):
     workflow_tasks: int = Field(default=16, ge=2, le=200)
     """More buys contention for the interpreter and false deadlocks."""
     effects: int = Field(default=64, ge=1, le=1000)
+    """Model and tool calls in flight."""
     connections: int = Field(default=16, ge=2, le=200)
+    """The most connections to Postgres."""
     cached_runs: int = Field(default=500, ge=1)
+    """Runs that are kept in memory between their steps."""
 
 
 Endpoints = Annotated[tuple[Annotated[Endpoint, BeforeValidator(_endpoint)], ...], NoDecode, BeforeValidator(_listed)]
@@ -164,11 +167,17 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """Postgres as `vertebra_owner` (or a superuser): migrations and people."""
     gate_dsn: SecretStr | None = None
+    """Postgres as `vertebra_gate`: workers."""
     api_dsn: SecretStr | None = None
+    """Postgres as `vertebra_api`: the command line."""
     keeper_dsn: SecretStr | None = None
+    """Postgres as `vertebra_keeper`: background duties that run alone."""
     reader_dsn: SecretStr | None = None
+    """Postgres as `vertebra_reader`: looking at runs, costs and the audit."""
     temporal_address: str = "127.0.0.1:7233"
+    """HOST:PORT of Temporal's frontend."""
     temporal_namespace: str = "default"
+    """The namespace, which is a boundary of trust: who works in it can forge results."""
     temporal_ui: str | None = None
     """Where people look at runs."""
     temporal_cli: Path | None = None
@@ -178,9 +187,11 @@ class Settings(BaseSettings):
     web_ui: bool = True
     """Whether the local Temporal serves its Web UI."""
     keys: Path = _in_state("keys")
+    """The private folder of keys; `vertebra dev` or `vertebra keys make` makes them."""
     artifacts: Path = _in_state("artifacts")
     """The folder of values over 1 MB."""
     maildir: Path = _in_state("mail")
+    """Where the tool send_email puts its mails."""
     sales: Path = _in_state("sales.jsonl")
     """Where the scripted provider notes each reply that it sold."""
     drafts: bool = False
@@ -204,6 +215,7 @@ class Settings(BaseSettings):
     egress_secrets: SecretRules = ()
     """Which secret a request may take where: secret://env/SHOP_KEY@api.example.org."""
     sandbox_python: Path | None = None
+    """The interpreter of sandboxed code; by default the first of /usr/bin and /usr/local/bin."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Where this worker serves its figures for Prometheus; nowhere by default."""
     metrics_host: str = "127.0.0.1"
@@ -211,6 +223,7 @@ class Settings(BaseSettings):
     traces_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$")
     """The OTLP/HTTP collector of spans, such as http://127.0.0.1:4318/v1/traces; without one, none are sent."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that a worker logs."""
     limits: Limits = Limits()
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ async def run_suite(addresses: Addresses, words: list[str]) -> int:
         TEMPORAL_ADDRESS: addresses.temporal,
         NAMESPACE: addresses.namespace,
         DATABASE_URL: addresses.database_url,
+        "VERTEBRA_TEST_GO": "1",
     }
     command = [sys.executable, "-m", "pytest", *(words or SUITE)]
     say("$ " + " ".join(["pytest", *command[3:]]))
@@ -101,7 +103,12 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _stopped(number: int, frame: object) -> None:
+    raise KeyboardInterrupt  # as by Ctrl-C: what was started is stopped
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         sys.exit(asyncio.run(main(sys.argv[1:])))
     except VertebraError as error:

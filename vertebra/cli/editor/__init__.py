@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vertebra.cli.editor import graph, lines, prompt, toml
+from vertebra.cli.editor import graph, lines, prompt, scenario, toml
 from vertebra.schemas.canonical import Json
 
 FOLDER = ".vertebra/schemas"
@@ -31,6 +31,7 @@ FILES: Mapping[str, AuthoredFile] = {
     "graph": AuthoredFile("graphs/*.yaml", "A graph of vertebra", graph.schema),
     "prompt": AuthoredFile("prompts/*.yaml", "A prompt of vertebra", prompt.schema),
     "replies": AuthoredFile("replies/*.yaml", "Scripted replies of one node", lines.replies),
+    "scenario": AuthoredFile("tests/*.yaml", "A scenario of vertebra", scenario.schema),
     "people": AuthoredFile("people.yaml", "People and their roles on a laptop", lines.people),
     "prices": AuthoredFile("prices.yaml", "Prices of models that no price list knows", lines.prices),
     "vertebra": AuthoredFile("vertebra.toml", "The settings of a project", toml.schema),
