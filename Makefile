@@ -51,9 +51,6 @@ layers: .venv/ready
 docs: .venv/ready  ## write the pages of docs/ that are made from the code
 	@$(IN)python -m tests.pages
 
-bench: .venv/ready  ## time vertebra against hand-written Temporal on this machine
-	@$(IN)python -m bench
-
 bench: .venv/bench-ready  ## time vertebra beside hand-written Temporal, LangGraph and DBOS; ONLY="W1 W5" chooses
 	@$(IN)python -m bench $(if $(ONLY),--only $(ONLY))
 

@@ -9,16 +9,12 @@ import typer
 
 from vertebra.cli import editor
 from vertebra.cli.options import PROJECT, AsJson
-from vertebra.cli.output import Output
+from vertebra.cli.output import Output, table
+from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import StoreError
 from vertebra.settings import find_project
 
 app = typer.Typer(no_args_is_help=True, help="JSON Schemas of the files of a project, for editors.")
-
-
-@app.callback()
-def _noun() -> None:
-    """A noun with one verb so far."""
 
 
 @app.command(epilog="Example: vertebra schemas write")
@@ -38,3 +34,11 @@ def write(
         {"folder": str(target), "schemas": [path.name for path in written]},
         "\n".join(f"{path}  {editor.FILES[path.stem].files}" for path in written),
     )
+
+
+@app.command("list", epilog="Example: vertebra schemas list")
+def list_(as_json: AsJson = False) -> None:
+    """Which files have a schema, and its name."""
+    rows = [(f"{name}.json", kind.files, kind.title) for name, kind in editor.FILES.items()]
+    plain: list[Json] = [{"schema": name, "files": files, "title": title} for name, files, title in rows]
+    Output(as_json).give(plain, table(("SCHEMA", "FILES", ""), rows))
