@@ -53,6 +53,16 @@ def execute_tool(tool: str, agent: str | None, role: str) -> tuple[str, Attribut
     return f"execute_tool {tool}", {**plain, **(_agent(agent, role) if agent else {})}
 
 
+def request(method: str) -> tuple[str, Attributes]:
+    """One request of an `http` node. Its address may hold what a person wrote, so it is not told."""
+    return method, {"http.request.method": method}
+
+
+def function(name: str) -> tuple[str, Attributes]:
+    """One call of a project's function, `FILE.py:NAME`."""
+    return f"function {name}", {"code.function.name": name}
+
+
 def failed(why: str) -> Attributes:
     """What a span that ended badly says besides its status."""
     return {"error.type": why}

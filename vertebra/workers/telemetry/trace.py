@@ -1,8 +1,8 @@
 """A run's spans from its committed audit entries. Pure: the same entries give the same spans, ids included.
 
 So a span that is told twice is the same span, and a replay of the workflow, which commits nothing, adds none. The tree:
-the run (one span for each time it was started or resumed), in it each visit of a node, in that each attempt at a model
-or tool. A span is told once what ends it is on record.
+the run (one span for each time it was started or resumed), in it each visit of a node, in that each attempt at a model,
+tool, request or function. A span is told once what ends it is on record.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import span_id, trace_id
 from vertebra.workers.telemetry import genai
 
-ATTEMPTS = ("llm_call", "tool_execution")
+ATTEMPTS = ("llm_call", "tool_execution", "http_request", "code_execution")
 
 
 class Fact(NamedTuple):
@@ -126,20 +126,29 @@ class _Teller:
 
     def _attempt_span(self, fact: Fact, intent: Fact) -> Span:
         facts, call = fact.facts, fact.facts["call"]
-        agent, role = self._agent(facts)
-        if facts["operation"] == "llm_call":
-            model = self._story.graph.agents[agent].model if agent in self._story.graph.agents else None
-            provider, name = (model.provider, model.model) if model else ("unknown", "unknown")
-            named, attributes = genai.chat(agent, role, provider, name, self._story.replies.get(call))
-        else:
-            node = self._story.graph.nodes.get(facts["node"])
-            tool = self._story.tools.get(call) or (node.tool if node else None) or "unknown"
-            named, attributes = genai.execute_tool(tool, agent, role)
+        named, attributes = self._named(facts, call)
         figures = {"cost_microusd": facts.get("cost_microusd"), "tokens": facts.get("tokens")}
         more = genai.ours(call=call, attempt=facts["attempt"], outcome=facts.get("outcome"), **figures)
         parent = self._id("visit", *map(str, fact.visit or ()))
         id_ = span_id(self._story.run, call, str(facts["attempt"]))
         return self._span(fact, id_, parent, (named, {**attributes, **more}), intent.at, kind="client")
+
+    def _named(self, facts: Mapping[str, Any], call: str) -> tuple[str, genai.Attributes]:
+        """Name and attributes of an attempt, by what it was an attempt at."""
+        agent, role = self._agent(facts)
+        node = self._story.graph.nodes.get(facts["node"])
+        match facts["operation"]:
+            case "llm_call":
+                model = self._story.graph.agents[agent].model if agent in self._story.graph.agents else None
+                provider, name = (model.provider, model.model) if model else ("unknown", "unknown")
+                return genai.chat(agent, role, provider, name, self._story.replies.get(call))
+            case "http_request":
+                return genai.request(node.http.method if node and node.http else "HTTP")
+            case "code_execution":
+                return genai.function((node.router.function if node and node.router else None) or "unknown")
+            case _:
+                tool = self._story.tools.get(call) or (node.tool if node else None) or "unknown"
+                return genai.execute_tool(tool, agent, role)
 
     def _leave(self, fact: Fact) -> Iterator[Span]:
         if fact.visit is not None and fact.visit in self._visits:
