@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from vertebra.cli.endings import DONE, FAILED, code_of
 from vertebra.cli.options import PROJECT
+from vertebra.cli.terminal import visible
 from vertebra.schemas.errors import Complaints, VertebraError
 
 
@@ -121,7 +122,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.exit(FAILED)
     except Exception as error:  # the edge: whatever is left is a defect of ours, and a person reads this
-        sys.stderr.write(f"error: {type(error).__name__}: {error}; {_kept()}\n")
+        sys.stderr.write(visible(f"error: {type(error).__name__}: {error}; {_kept()}") + "\n")
         sys.exit(FAILED)
     sys.exit(0)
 
@@ -129,7 +130,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def _tell(error: VertebraError) -> None:
     told = error.complaints if isinstance(error, Complaints) else (error,)
     for one in told:
-        sys.stderr.write(f"error: {one}\n")
+        sys.stderr.write(visible(f"error: {one}") + "\n")
 
 
 def _kept() -> str:

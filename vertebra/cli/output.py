@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from vertebra.cli.terminal import visible
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.money import usd
 
@@ -22,17 +23,17 @@ class Output:
 
     def give(self, value: Json, text: str) -> None:
         """The answer: `value` as JSON, or `text`."""
-        sys.stdout.write((json.dumps(value, ensure_ascii=False, indent=2) if self.as_json else text) + "\n")
+        sys.stdout.write(visible(json.dumps(value, ensure_ascii=False, indent=2) if self.as_json else text) + "\n")
         sys.stdout.flush()
 
     def line(self, text: str) -> None:
         """One of many lines of an answer that is no document."""
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(visible(text) + "\n")
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """A message beside the answer."""
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text) + "\n")
         sys.stderr.flush()
 
 

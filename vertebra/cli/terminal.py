@@ -1,0 +1,15 @@
+"""What may be written to a terminal. Models and strangers wrote parts of it, and a terminal obeys what it is told."""
+
+from __future__ import annotations
+
+_COMMANDS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+_TURNS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SHOWN = {code: f"\\u{code:04x}" for code in (*_COMMANDS, *_TURNS) if chr(code) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    """The text without what a terminal obeys, and without what turns the order of letters.
+
+    Such a character is shown by its number, as JSON writes it too; lines and tabs stay.
+    """
+    return text.translate(_SHOWN)
