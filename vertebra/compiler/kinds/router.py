@@ -94,7 +94,7 @@ def _by_function(site: Site, reader: Reader) -> Node:
 def _check_function(site: Site, file: str, name: str, text: str, given: set[str]) -> None:
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # too deep for the parser = MemoryError
         line = getattr(error, "lineno", None) or 1
         site.tell("function", f"{file}:{line}: it is no Python", "mend the file")
         return
