@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vertebra.activities.performed import Performed
 from vertebra.activities.world import World
@@ -64,8 +64,10 @@ class Before:
 class After:
     """The transaction after the call. Afterwards `settled` is there."""
 
-    def __init__(self, call: GateCall, n: int, performed: Performed, seen: Seen, world: World) -> None:
-        """`seen` is what the transaction before the call saw."""
+    def __init__(
+        self, call: GateCall, n: int, performed: Performed, seen: Seen, world: World, alone: Callable[[], bool]
+    ) -> None:
+        """`seen` is what the transaction before the call saw; `alone`: no other attempt has come to this gate since."""
         self.run, self.activity_id = call.run, call.activity_id
         own = Query("own_call", named("gate", "own_call"), {"id": call.id})
         self.reads: Sequence[Query] = [_ending(call, n, performed), own]
@@ -73,6 +75,7 @@ class After:
         books = seen.of("budget")[0]
         self.settled = Settled(n, performed, {**books, "ended": True}, {"status": "intended"})
         self._call, self._seen, self._world = call, seen, world
+        self._alone = alone
 
     async def judge(self, rows: list[list[Row]], head: Head | None) -> Sequence[Query] | None:
         """The outcome; None if it is on record already."""
@@ -85,9 +88,9 @@ class After:
         return self._writes()
 
     def guess(self, head: Head) -> Sequence[Query] | None:
-        """All at once where no guardrail watches results: while nothing was appended to the run's audit since the
-        reservation, no other attempt of this call has begun or ended either."""
-        if guardrail.rules(self._call, "after"):
+        """All at once where no guardrail watches results. Another worker's attempt of this call would have moved the
+        run's audit; this worker knows the head after its own, and so asks whether there was one."""
+        if guardrail.rules(self._call, "after") or not self._alone():
             return None
         self.settled = dataclasses.replace(self.settled, books=_moved(self.settled.books, head))
         return [*self.reads, *self._writes()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Literal
 
 from vertebra.activities.performed import Performed
@@ -39,7 +40,14 @@ class Stopped(Exception):
 
 async def cross(call: GateCall, world: World, turns: Turns, perform: Perform) -> CallResult:
     """Take one call through the gate. Raises Stopped; StoreError if the intent cannot be written: no call was made."""
-    passage = _Passage(call, world, turns)
+    token = turns.enter(call.run, call.activity_id)
+    try:
+        return await _through(_Passage(call, world, turns, token), call, perform)
+    finally:
+        turns.leave(call.run, call.activity_id, token)
+
+
+async def _through(passage: _Passage, call: GateCall, perform: Perform) -> CallResult:
     before = await passage.before()
     if before.allowed is None:
         return await passage.stopped(before)
@@ -69,8 +77,9 @@ async def _finished(ending: Coroutine[None, None, CallResult]) -> CallResult:
 class _Passage:
     """The ways of one call to the database."""
 
-    def __init__(self, call: GateCall, world: World, turns: Turns) -> None:
+    def __init__(self, call: GateCall, world: World, turns: Turns, token: object) -> None:
         self._call, self._world, self._turns = call, world, turns
+        self._alone = partial(turns.is_newest, call.run, call.activity_id, token)
 
     async def before(self) -> Before:
         part = Before(self._call, self._world)
@@ -90,7 +99,7 @@ class _Passage:
         wait_s = STORE_WAIT_S
         while True:
             try:
-                part = After(self._call, n, performed, seen, self._world)
+                part = After(self._call, n, performed, seen, self._world, self._alone)
                 await self._turns.take(part)
                 _tell(self._call, part.settled, self._world)
                 if part.settled.late or part.settled.repeated:

@@ -63,6 +63,7 @@ class Turns:
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._heads: dict[str, Head] = {}
         self._misses: dict[str, int] = {}
+        self._newest: dict[tuple[str, str], object] = {}
 
     async def take(self, part: Part) -> None:
         """Carry out a part in its turn. Raises StoreError: then nothing of it has happened.
@@ -84,6 +85,20 @@ class Turns:
                 with contextlib.suppress(VertebraError):
                     ticket.done.result()
             raise
+
+    def enter(self, run: str, activity_id: str) -> object:
+        """An attempt comes to the gate; gives the token by which it is known until it leaves."""
+        token = self._newest[run, activity_id] = object()
+        return token
+
+    def is_newest(self, run: str, activity_id: str, token: object) -> bool:
+        """Whether no other attempt of this call has come to the gate of this worker since."""
+        return self._newest.get((run, activity_id)) is token
+
+    def leave(self, run: str, activity_id: str, token: object) -> None:
+        """The attempt has gone."""
+        if self.is_newest(run, activity_id, token):
+            del self._newest[run, activity_id]
 
     def forget(self, run: str) -> None:
         """Somebody else has written to the run's audit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
@@ -15,10 +16,13 @@ from tests.unit.workers.gate.asked import BOOKS, NOTHING, approval, call, seen
 from vertebra.activities.performed import Performed
 from vertebra.activities.results import kept
 from vertebra.activities.world import World
+from vertebra.audit.chain import mac_key
 from vertebra.boundary.cel_child import CelChild
+from vertebra.schemas.audit import Head
 from vertebra.schemas.call import CallResult
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.graph import Guardrail
+from vertebra.store.pool import Pool
 from vertebra.store.transaction import Row
 from vertebra.workers.gate import parts
 from vertebra.workers.gate.element import Denied, GateCall, Held, Seen, Settled
@@ -96,10 +100,11 @@ async def test_a_pause_on_another_result_is_another_round(world: World) -> None:
     assert 2 == told.verdict.writes[-1].params["round"]
 
 
-class Slow:
+class Slow(Turns):
     """Turns whose second transaction takes until it is let go."""
 
     def __init__(self) -> None:
+        super().__init__(cast("Pool", None))
         self.settling, self.go = asyncio.Event(), asyncio.Event()
         self.written = False
 
@@ -121,7 +126,7 @@ async def test_a_cancel_while_an_outcome_is_written_loses_nothing() -> None:
     async def perform(attempt: Attempt) -> Performed:
         return Performed("done", "settled", CallResult(result="sent"))
 
-    crossing = asyncio.create_task(cross(of, NOTHING, cast("Turns", turns), perform))
+    crossing = asyncio.create_task(cross(of, NOTHING, turns, perform))
     await turns.settling.wait()
     crossing.cancel()
     await asyncio.sleep(0)
@@ -140,7 +145,37 @@ async def test_a_lost_outcome_is_told_as_unknown() -> None:
         return Performed("lost", "unknown")
 
     with pytest.raises(Stopped) as stopped:
-        await cross(call({}), NOTHING, cast("Turns", turns), perform)
+        await cross(call({}), NOTHING, turns, perform)
 
     assert isinstance(stopped.value.verdict, Denied)
     assert ("UnknownOutcome", 1) == (stopped.value.verdict.error.type, stopped.value.verdict.error.attempts)
+
+
+async def test_an_attempt_that_another_has_overtaken_in_this_worker_looks_before_it_settles() -> None:
+    """The audit's head is where this worker left it, with the other's entries: it says nothing of the journal."""
+    guessed: list[bool] = []
+
+    class Guessing(Slow):
+        async def take(self, part: Part) -> None:
+            await super().take(part)
+            if isinstance(part, After):
+                guessed.append(part.guess(Head(stream="run", seq=7, hash=bytes(32))) is not None)
+
+    plain = SimpleNamespace(watch=NOTHING.watch, now=lambda: datetime.now(UTC), audit_key=mac_key(b"k" * 32))
+    world, turns, overtaken = cast("World", plain), Guessing(), asyncio.Event()
+    turns.go.set()
+
+    async def stalled(attempt: Attempt) -> Performed:
+        await overtaken.wait()
+        return Performed("done", "settled", CallResult(result="late"))
+
+    async def quick(attempt: Attempt) -> Performed:
+        return Performed("done", "settled", CallResult(result="sent"))
+
+    first = asyncio.create_task(cross(call({}), world, turns, stalled))
+    await asyncio.sleep(0)
+    await cross(call({}), world, turns, quick)
+    overtaken.set()
+    await first
+
+    assert [True, False] == guessed
