@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import LiteralString, TypeVar
 
 import yaml
+from psycopg_pool import AsyncConnectionPool
 from temporalio.client import Client
 
 from tests.stage import AUDIT_SECRET, SEAL_SECRET, TEMPLATE, Stage
@@ -128,8 +129,9 @@ class Plant:
             yield
         finally:
             await self.supervisor.add(spec if env is None else replace(spec, env=env))
-            for pool in (self.stage.owner, self.stage.api):
-                await pool.check()
+            for pool in (self.stage.owner, self.stage.api, self.stage.world.pool):
+                if isinstance(pool, AsyncConnectionPool):
+                    await pool.check()
 
     async def publish(self, text: str) -> CompiledGraph:
         """Publish a graph of a test's own; connections may be stale from an earlier outage."""
