@@ -39,6 +39,8 @@ async def test_no_forged_event_ends_a_wait(stage: Stage) -> None:
         await forge_command(stage, handle.id, "event", forgery)
     for name in ("paid", "event", "wake"):
         await handle.signal(name, {"event": "paid", "payload": {"amount": 1}})
+    large = Forgery("too large for history", arguments=PAID.replace(b", ", b"," + b" " * 70_000, 1))
+    await forge_command(stage, handle.id, "event", large)
     reasons = await counted(handle.id, stage, "command_refused", len(tried))
 
     assert len(tried) == len(reasons), reasons
@@ -47,4 +49,5 @@ async def test_no_forged_event_ends_a_wait(stage: Stage) -> None:
 
     await stage.command(handle.id, "event", arguments={"event": "paid", "payload": {"amount": 2}})
     output, _ = await ended(handle, stage)
+    assert 1 == len(await told(handle.id, "event_refused", stage))
     assert {"said": "ada"} == output

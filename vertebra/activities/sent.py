@@ -17,7 +17,7 @@ from vertebra.schemas.envelope import Envelope
 from vertebra.schemas.errors import BadInput
 from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph
-from vertebra.schemas.run import Answer, Ask
+from vertebra.schemas.run import MAX_EVENT_BYTES, Answer, Ask
 from vertebra.store.transaction import Query, Row
 
 
@@ -56,7 +56,9 @@ class Events:
         return named and row["applied_at"] is None and row["id"] not in self.taken.values()
 
     def _answer(self, ask: Ask, row: Row) -> Answer:
-        """Raises BadInput where the payload does not fit the node's form."""
+        """Raises BadInput where the payload is too large or does not fit the node's form."""
+        if len(row["arguments"]) > MAX_EVENT_BYTES:
+            raise BadInput(f"an event of {len(row['arguments'])} bytes; {MAX_EVENT_BYTES} may come with one")
         form, payload = self.graph.nodes[ask.node].form_json, payload_of(row)
         if form is not None:
             payload = check_fields(fields_of(form), payload, at=f"event {event_of(row)!r}")

@@ -11,8 +11,9 @@ from typing import Literal
 from vertebra.client.people import acting
 from vertebra.client.signing import About, Signer, signed
 from vertebra.schemas.canonical import Json, digest_of, json_text
-from vertebra.schemas.errors import NotBlocked, NotFound, PolicyError
+from vertebra.schemas.errors import BadInput, NotBlocked, NotFound, PolicyError
 from vertebra.schemas.ids import ulid
+from vertebra.schemas.run import MAX_EVENT_BYTES
 from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
@@ -42,7 +43,7 @@ class Order:
 async def command(connection: Link, signer: Signer, run: str, orders: Sequence[Order]) -> list[str]:
     """Write signed commands with a wake (for `resume` its own outbox row), as one transaction; gives their ids.
 
-    Raises NotFound, PermissionDenied, PolicyError where the run's state does not fit: nothing is written then.
+    Raises NotFound, PermissionDenied, BadInput, and PolicyError where the run's state does not fit: nothing is written.
     """
     await acting(connection, signer, SENDERS if all(order.verb == "event" for order in orders) else OPERATORS)
     row = await run_row(connection, run)
@@ -94,6 +95,8 @@ async def _placed(connection: Link, run: str, order: Order) -> Order:
 
 def _queries(row: Row, id_: str, order: Order, signer: Signer) -> list[Query]:
     text = None if order.arguments is None else json_text(order.arguments)
+    if order.verb == "event" and text is not None and len(text.encode()) > MAX_EVENT_BYTES:
+        raise BadInput(f"the event has more than {MAX_EVENT_BYTES} bytes", do="send a reference to what is large")
     arguments_digest = None if text is None else digest_of(text.encode())
     about = About(
         kind="command",

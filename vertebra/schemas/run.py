@@ -100,6 +100,10 @@ class LoadInput(Recorded):
     notes: tuple[Note, ...] = ()
 
 
+MAX_EVENT_BYTES = 64 * 1024
+"""Of an event's name and payload: what comes with it stands in history, beside what else came meanwhile."""
+
+
 class Answer(Recorded):
     """The standing answer of one wait. For `edit` and `override`, `arguments` holds what the person wrote."""
 
