@@ -6,14 +6,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
 )
 
 func main() {
-	c, err := client.Dial(client.Options{HostPort: os.Args[1], Namespace: os.Args[2]})
+	logger := sdklog.NewStructuredLogger(slog.Default()) // to standard error: the output alone is on standard output
+	c, err := client.Dial(client.Options{HostPort: os.Args[1], Namespace: os.Args[2], Logger: logger})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -38,8 +38,8 @@ async def test_ten_lines_of_go_start_a_run_and_read_its_output(stage: Stage, tmp
 
     assert 0 == done.returncode, done.stderr
     assert "answered" == json.loads(done.stdout)["status"]
-    [row] = await stage.sql("select state, started_by from runs where id = %(id)s", id=run)
-    assert ("completed", "svc-support") == (row["state"], row["started_by"])
+    [row] = await stage.sql("select state, principal from runs where id = %(id)s", id=run)
+    assert ("completed", "svc-support") == (row["state"], row["principal"])
 
 
 def said(words: list[str]) -> subprocess.CompletedProcess[str]:
