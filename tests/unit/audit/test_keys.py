@@ -64,7 +64,7 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(SettingsError, match="64 hex digits") as refused:
         secret_of(path)
-    assert text == "" or text not in str(refused.value)
+    assert text == "" or text not in str(refused.value).replace(str(path), "")
 
 
 def test_a_missing_key_says_who_makes_it(tmp_path: Path) -> None:
