@@ -33,7 +33,7 @@ nodes:
   compute:
     type: tool
     tool: python
-    args: {code: {value: "import time; time.sleep(0.3); print(6 * 7)"}}
+    args: {code: {value: "import time; time.sleep(0.2); print(6 * 7)"}}
     write: {answer: stdout}
   send: {type: tool, tool: send_email, args: {to: {value: ada@example.org}, subject: {value: hello}, text: state.said}}
 edges:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import time
 from collections.abc import Callable
@@ -22,15 +21,17 @@ from tests.faults.tally import NONE, Tally, Witness, tally
 pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(540)]
 
 LONGEST_S = 480.0
-AT_ONCE = 40
+KILLING_S = 240.0
+"""Then the rest of the runs go on in peace: a slow machine kills fewer, and finishes all the same."""
+AT_ONCE = 64
 TICKET_EVERY = 25
-GAP_S = 1.0
+GAP_S = 2.0
 
 
 async def test_a_soak_under_kills_of_everything_leaves_every_account_exact(
     plant: Plant, seed: int, pytestconfig: pytest.Config, report: Callable[[str], None]
 ) -> None:
-    """Worker, Temporal, Postgres and tool host die in turn, at random moments, until all runs are started: all zero."""
+    """Worker, Temporal, Postgres and tool host die in turn, at random moments, while runs keep coming: all zero."""
     total: int = pytestconfig.getoption("--soak")
     chance = random.Random(seed)
     crowd = Crowd(plant, await plant.publish(ENDURES), chance, "soaked", ticket_every=TICKET_EVERY)
@@ -58,9 +59,10 @@ async def test_a_soak_under_kills_of_everything_leaves_every_account_exact(
 
 async def _kill_while(feeding: asyncio.Task[None], killer: Killer, chance: random.Random) -> None:
     """One after the other, each once in every four."""
-    for _ in itertools.count():
+    until = time.monotonic() + KILLING_S
+    while True:
         for victim in chance.sample(VICTIMS, len(VICTIMS)):
-            if feeding.done():
+            if feeding.done() or time.monotonic() > until:
                 return
             await killer.kill(victim)
 
