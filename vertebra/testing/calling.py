@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError
@@ -14,6 +14,7 @@ from vertebra.schemas.call import CallResult
 from vertebra.schemas.errors import VertebraError
 from vertebra.schemas.graph import Retry
 from vertebra.schemas.run import Admission
+from vertebra.testing.requests import FakeEgress, sendable
 from vertebra.testing.stage import Stage
 from vertebra.workers import errors
 from vertebra.workers.gate.parts import Attempt
@@ -66,8 +67,10 @@ class Calling:
         async def perform(attempt: Attempt) -> Performed:
             # calls that were sent together hold their money together, before the first of them ends
             await self.stage.clock.sleep(0)
+            # a host does not know which node asks; who answers for it must
+            out = FakeEgress(sendable(gated.graph), self.stage.bench, gated.node.id)
             performed: Performed = await KINDS[gated.prepared.kind].perform(
-                gated.prepared, gated.graph, gated.node, caller(gated, attempt), world
+                gated.prepared, gated.graph, gated.node, caller(gated, attempt), replace(world, egress=out)
             )
             return performed
 

@@ -24,6 +24,7 @@ from vertebra.schemas.places import ComplaintList
 from vertebra.schemas.places import Path as Keys
 from vertebra.testing.acts import NODE_VERBS, Command, Decision
 from vertebra.testing.replies import entries_of
+from vertebra.testing.requests import PARTS, wrong_part
 from vertebra.testing.scenario import Expected, GivenCommand, GivenDecision, GivenScenario, GivenTool, Scenario
 from vertebra.testing.stage import TESTER, everybody, names_of
 from vertebra.testing.tools import ToolAnswer
@@ -103,6 +104,12 @@ class _Names:
         return tuple(name for name, node in self.graph.nodes.items() if every or name in paused or _asks(node))
 
 
+def _answered(graph: CompiledGraph) -> list[str]:
+    """Nodes that a scenario answers for by their own names."""
+    functions = [name for name, node in graph.nodes.items() if node.router is not None and node.router.function]
+    return [*functions, *(name for name, node in graph.nodes.items() if node.type == "http")]
+
+
 def _asks(node: Node) -> bool:
     return node.type == "human" or (node.approval is not None and node.approval.never is None)
 
@@ -127,7 +134,7 @@ class _Reader:
         self._names = _Names(
             compiled.graph,
             tuple(names_of(everybody(self._project))),
-            tuple(sorted({*builtin().specs, *self._project.tools})),
+            tuple(sorted({*builtin().specs, *self._project.tools, *_answered(compiled.graph)})),
         )
         expect = self._model(Expected, given.expect or {}, ("expect",)) or Expected()
         scenario = Scenario(
@@ -176,8 +183,18 @@ class _Reader:
         for name, items in self._mapping(given, ("tools",)):
             if self._known(name, self._names.tools, ("tools", name), "tool"):
                 lines = self._lines(GivenTool, items, ("tools", name))
+                self._check_requests(name, lines)
                 found[name] = tuple(ToolAnswer(line.result, line.error, line.lost) for _, line in lines)
         return found
+
+    def _check_requests(self, name: str, lines: Iterable[tuple[Keys, GivenTool]]) -> None:
+        node = self._names.graph.nodes.get(name)
+        for path, line in lines if node is not None and node.type == "http" else ():
+            said = {} if line.result is None else line.result
+            odd = wrong_part(said) if isinstance(said, dict) else "result"
+            if odd is not None:
+                do = f"write result: {{{', '.join(PARTS)}}}"
+                self._complain((*path, "result"), f"{odd!r} is none of a host's answer, or holds what it cannot", do)
 
     def _decisions(self, given: Json) -> dict[str, tuple[Decision, ...]]:
         found: dict[str, tuple[Decision, ...]] = {}

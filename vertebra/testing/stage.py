@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ from vertebra.store.artifacts import Artifacts, open_folder
 from vertebra.store.pool import InMemory
 from vertebra.testing.answers import by_text
 from vertebra.testing.clock import Clock
+from vertebra.testing.requests import FakeEgress, secrets_of, sendable
 from vertebra.testing.rows import MemoryConnection, MemoryPool
 from vertebra.testing.tools import FakeHost, ToolAnswer, Workbench, fake_tools
 from vertebra.tools.registry import builtin_tools
@@ -111,6 +113,8 @@ async def staged(
     people = everybody(project)
     with TemporaryDirectory(prefix="vertebra-test-") as folder:
         world = _world(project, replies or {}, bench, Path(folder), pool, clock, cel)
+        reach = FakeEgress(sendable(compiled.graph), bench, "")
+        world = dataclasses.replace(world, egress=reach, egress_secrets=secrets_of(compiled.graph))
         signers = {one.name: Signer(one.name, _key(one.name), clock.now) for one in people if not one.service}
         found = await _publish(MemoryConnection(pool), people, signers, compiled)
         specs = {**world.registry.specs, **{name: tool.spec for name, tool in project.tools.items()}}

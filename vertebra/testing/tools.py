@@ -68,22 +68,26 @@ class Workbench:
 
     def next(self, spec: ToolSpec, arguments: JsonValue, key: str) -> ToolAnswer | None:
         """What this attempt is answered; None lets a harmless tool run. Raises ToolHostLost, JobFailed."""
-        called = ToolCalled(spec.name, arguments, key)
-        left = self.answers.get(spec.name)
-        if not left:
+        answer = self.take(spec.name, arguments, key)
+        if answer is None:
             if spec.name in HARMLESS:
-                self.called.append(called)
                 return None
-            self.missing.append(spec.name)
             raise JobFailed(f"the scenario gives no answer of {spec.name!r}", do=f"add it under tools: {spec.name}:")
-        answer = left.popleft()
-        if answer.error is None:
-            self.called.append(called)
         if answer.lost:
             raise ToolHostLost(f"the tool host was lost while {spec.name!r} ran, as the scenario says")
         if answer.error is not None:
             raise JobFailed(f"{spec.name!r}: {answer.error}", tool=spec.name)
         check_output(spec, answer.result)
+        return answer
+
+    def take(self, name: str, arguments: JsonValue, key: str) -> ToolAnswer | None:
+        """The next answer of a tool or node, noted; None where none is left."""
+        left = self.answers.get(name)
+        answer = left.popleft() if left else None
+        if answer is None and name not in HARMLESS:
+            self.missing.append(name)
+        elif answer is None or answer.error is None:
+            self.called.append(ToolCalled(name, arguments, key))
         return answer
 
 
