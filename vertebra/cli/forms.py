@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.graph import END, CompiledGraph, Edge, Route
+from vertebra.schemas.graph import END, CompiledGraph, Edge, Node, Route
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Plan:
 
     after: str
     kind: str
-    """`pass`, `fork`, `rules` (the first that is true) or `group` (all that are true)."""
+    """`pass`, `fork`, `rules` (the first that is true), `group` (all that are true) or `router` (the one it names)."""
     ways: tuple[tuple[str | None, tuple[str, ...]], ...]
     """Label and targets of each way."""
     on_error: str | None
@@ -27,7 +27,7 @@ class Plan:
 def plans(graph: CompiledGraph) -> list[Plan]:
     """One plan for each task, in the order of the file."""
     return [
-        Plan(name, _kind(graph.routes[name]), _ways(graph.routes[name]), node.on_error)
+        Plan(name, _kind(graph.routes[name]), _ways(node, graph.routes[name]), node.on_error)
         for name, node in graph.nodes.items()
     ]
 
@@ -75,9 +75,11 @@ def as_json(graph: CompiledGraph) -> Json:
 
 
 def written(graph: CompiledGraph) -> str:
-    """The edges as their author writes them."""
+    """The edges as their author writes them. The routes of a router are its edges, and stand in the node."""
     lines = []
     for name, route in graph.routes.items():
+        if _routes(graph.nodes[name]):
+            continue
         for edge in route.edges:
             targets = [target for target in edge.to if target not in graph.joins or name not in _sources(graph, target)]
             if targets:
@@ -105,14 +107,23 @@ def _kind(route: Route) -> str:
         return "rules"
     if route.take == "every":
         return "group"
+    if route.take == "named":
+        return "router"
     return "fork" if sum(len(edge.to) for edge in route.edges) > 1 else "pass"
 
 
-def _ways(route: Route) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
-    return tuple((_label(edge), edge.to) for edge in route.edges)
+def _ways(node: Node, route: Route) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
+    return tuple((_label(node, edge), edge.to) for edge in route.edges)
 
 
-def _label(edge: Edge) -> str | None:
+def _routes(node: Node) -> dict[str, str]:
+    return node.router.routes if node.router is not None else {}
+
+
+def _label(node: Node, edge: Edge) -> str | None:
+    values = [value for value, target in _routes(node).items() if (target,) == edge.to]
+    if values:
+        return ", ".join(values)
     return edge.when.text if edge.when else "else" if edge.otherwise else None
 
 

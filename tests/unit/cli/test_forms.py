@@ -54,6 +54,13 @@ def test_the_written_form_compiles_to_the_same_edges(path: Path) -> None:
     assert (graph.routes, graph.joins) == (again.routes, again.joins)
 
 
+def test_what_a_router_shows() -> None:
+    """A router is a plan of its own kind, and each of its ways says for which values it is taken."""
+    lines = forms.as_lines(compiled(GRAPHS / "good/router-node.yaml")).splitlines()
+
+    assert ["  plan  router -> parse_pdf  pdf", f"{'':13} -> parse_word  word", f"{'':13} -> end  *"] == lines[1:4]
+
+
 def test_what_the_support_graph_shows() -> None:
     """A conditional edge is a rules plan, a task that feeds a task has a pass-through plan."""
     graph = compiled(GRAPHS / "project/graphs/customer-support.yaml")
