@@ -35,7 +35,8 @@ WORKER = "worker"
 USUAL_METRICS = 9464
 """Where OpenTelemetry's exporters serve theirs."""
 _LOOK_EVERY_S = 0.5
-_WATCHED = ("tools/*.py", "graphs/*.yaml", "prompts/*.yaml", "prices.yaml", "people.yaml")
+_WATCHED = ("*.py", "*/*.py", "graphs/*.yaml", "prompts/*.yaml", "prices.yaml", "people.yaml")
+"""Tools stand in tools/, functions of routers anywhere. Deeper folders are not looked into: they may hold anything."""
 
 
 @app.command(epilog="Example: cd my-project && vertebra dev")
