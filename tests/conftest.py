@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import structlog
 from temporalio.service import RPCError, RPCStatusCode, _BridgeServiceClient
 
 from tests.ground import Given, Servers, given
@@ -93,6 +94,13 @@ def cut_connections() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_BridgeServiceClient, "_rpc_call", patient)
         yield
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """A command that was run inside the test's process leaves its own kind of logs behind, or none at all."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
