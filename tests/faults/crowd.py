@@ -48,6 +48,8 @@ REPLIES: list[Json] = [
 ]
 """Of its node `speak`."""
 _LOOK_S = 0.2
+_START_S = 10.0
+"""A call to a server that was killed under it may never end; the run's id makes it safe to ask again."""
 
 
 @dataclass
@@ -106,11 +108,12 @@ class Crowd:
         deadline = time.monotonic() + OUTAGE_S
         while True:
             try:
-                await self.plant.stage.start(graph, input, run=run)
+                async with asyncio.timeout(_START_S):
+                    await self.plant.stage.start(graph, input, run=run)
                 return
             except WorkflowAlreadyStartedError:
                 return  # an earlier try arrived, and only its answer was lost
-            except RPCError:
+            except (RPCError, TimeoutError):
                 if time.monotonic() > deadline:
                     raise
             await asyncio.sleep(_LOOK_S)
