@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-import pytest
 from structlog.testing import capture_logs
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
@@ -22,10 +22,12 @@ WORLD = cast(World, None)
 CLIENT = cast(Client, None)
 
 
-def duty(name: str, results: list[int | Exception], passes: list[str]) -> Duty:
+def duty(name: str, results: Sequence[int | Exception], passes: list[str]) -> Duty:
+    left = list(results)
+
     async def do(office: Office) -> int:
         passes.append(name)
-        result = results.pop(0) if results else 0
+        result = left.pop(0) if left else 0
         if isinstance(result, Exception):
             raise result
         return result
@@ -33,43 +35,47 @@ def duty(name: str, results: list[int | Exception], passes: list[str]) -> Duty:
     return Duty(name, do, lambda times: times.wake_s)
 
 
-async def run_for(seconds: float, *duties: Duty) -> None:
-    keeper = Keeper(WORLD, CLIENT, Times(wake_s=0.01), duties)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(keeper.run(), seconds)
+async def run_until(done: Callable[[], bool], keeper: Keeper) -> None:
+    """However long that takes on this machine."""
+    running = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(60):
+        while not done():  # noqa: ASYNC110  # the duties know of no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def keeping(*duties: Duty) -> Keeper:
+    return Keeper(WORLD, CLIENT, Times(wake_s=0.01), duties)
 
 
 async def test_a_failing_duty_is_logged_and_stops_no_other() -> None:
     """Store trouble and a plain bug cost their duty a pause, and the other duties nothing."""
     passes: list[str] = []
+    store = duty("store", [StoreError("Postgres is away")] * 20, passes)
+    bug = duty("bug", [RuntimeError("a bug")] * 20, passes)
     with capture_logs() as logs:
-        await run_for(
-            0.8,
-            duty("store", [StoreError("Postgres is away")], passes),
-            duty("bug", [RuntimeError("a bug")], passes),
-            duty("fine", [], passes),
-        )
+        await run_until(lambda: passes.count("fine") > 20, keeping(store, bug, duty("fine", [], passes)))
 
     assert {"store": "a duty could not be done", "bug": "a duty failed"} == {log["duty"]: log["event"] for log in logs}
-    assert (1, 1) == (passes.count("store"), passes.count("bug"))
-    assert 5 < passes.count("fine")
+    assert passes.count("fine") > 2 * passes.count("store") > 0
+    assert passes.count("fine") > 2 * passes.count("bug") > 0
 
 
 async def test_a_failed_duty_is_tried_again() -> None:
     """After its pause the duty runs as before."""
     passes: list[str] = []
     with capture_logs():
-        await run_for(1.4, duty("store", [StoreError("away")], passes))
+        await run_until(lambda: len(passes) > 5, keeping(duty("store", [StoreError("away")], passes)))
 
-    assert 5 < len(passes)
+    assert {"store"} == set(passes)
 
 
 async def test_a_full_batch_is_followed_at_once() -> None:
     """Only a pass that found less than a batch waits for its interval."""
     passes: list[str] = []
     keeper = Keeper(WORLD, CLIENT, Times(wake_s=60), (duty("wake", [BATCH, BATCH, 1], passes),))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(keeper.run(), 0.2)
+    await run_until(lambda: len(passes) > 2, keeper)
 
     assert ["wake"] * 3 == passes
 
