@@ -13,6 +13,7 @@ from vertebra.schemas.canonical import canonical_bytes, digest_of
 from vertebra.schemas.errors import Conflict, NotFound, TamperedRow
 from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.ids import DEFAULT_TENANT
+from vertebra.schemas.tool import ToolSpec
 from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.texts import TextKind, put_text_query
@@ -134,7 +135,10 @@ def _with_version(graph: CompiledGraph, version: str) -> CompiledGraph:
 def _check_texts(graph: CompiledGraph, texts: Sequence[PinnedText]) -> None:
     given = {digest_of(text.data) for text in texts}
     prices = [] if graph.prices is None else [graph.prices]
-    for digest in (*graph.prompts.values(), *graph.tools.values(), *prices):
+    sources = [node.router.source for node in graph.nodes.values() if node.router is not None]
+    sources += [ToolSpec.of(text.data).source for text in texts if text.kind == "tool"]
+    code = [source for source in sources if source is not None]
+    for digest in (*graph.prompts.values(), *graph.tools.values(), *prices, *code):
         if digest not in given:
             raise NotFound(f"graph {graph.name!r} pins the text {digest}, which was not given", do="compile it again")
 
