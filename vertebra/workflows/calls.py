@@ -7,7 +7,14 @@ from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, ServerError, TimeoutError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    FailureError,
+    ServerError,
+    TimeoutError,
+)
 
 from vertebra.engine import commands, events
 from vertebra.schemas.call import ArtifactRef, CallError, CallInput, CallResult, Hold
@@ -136,12 +143,11 @@ async def _recorded(name: str, given: object, result: type[Out], summary: str) -
                 summary=summary[:SUMMARY_CHARS] or None,
             )
             return found
-        except (ActivityError, ApplicationError) as error:
-            # a local activity's own error comes bare; one that timed out or was cancelled comes wrapped
+        except FailureError as error:
+            # a local activity's own error comes bare; one that timed out or was cancelled comes wrapped at first, and
+            # bare when it is replayed: both must lead to the same commands
             cause = error.cause if isinstance(error, ActivityError) else error
-            if isinstance(cause, ApplicationError) and cause.non_retryable:
+            if isinstance(cause, CancelledError) or (isinstance(cause, ApplicationError) and cause.non_retryable):
                 raise cause from None
-            if isinstance(cause, CancelledError):
-                raise
         await workflow.sleep(wait_s)
         wait_s = min(2 * wait_s, LOCAL_WAIT_MAX_S)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
+from temporalio.api.enums.v1 import TimeoutType
 from temporalio.testing import ActivityEnvironment
+from temporalio.worker import Replayer
 
-from tests.integration.runs.waits import waiting
+from tests.integration.runs.waits import Handle, ended, waiting
 from tests.stage import Stage
 from vertebra.activities.decide import decide
 from vertebra.activities.open_approval import open_approval
 from vertebra.activities.steps import Steps
 from vertebra.schemas.run import DecideInput, DecideRequest, KeepInput, OpenApprovalInput
+from vertebra.workers.plugin import plugin
 
 pytestmark = pytest.mark.server
 
@@ -92,3 +96,30 @@ async def test_a_large_value_is_kept_under_the_tenant_of_its_run(stage: Stage) -
     await stage.sql("update runs set tenant = 'default' where id = %(run)s", run=run)
     assert b'"large"' == await stage.world.artifacts.get("other", ref.sha256)
     await stage.command(run, "abort")
+
+
+async def test_a_step_that_ran_out_of_time_is_repeated_and_replays_so(stage: Stage) -> None:
+    """A run whose rows are locked for longer than a step may take waits, goes on, and can be taken up by any worker."""
+    run = await asking(stage)
+    handle = stage.client.get_workflow_handle(run)
+    [row] = await stage.sql("select id from approvals where run = %(run)s", run=run)
+
+    async with stage.owner.connection() as connection, connection.transaction(force_rollback=True):
+        await connection.execute("select 1 from runs where id = %s for update", (run,))
+        await stage.decide(row["id"], "approve")
+        await _until_timed_out(handle)
+    await ended(handle, stage)
+    history = await handle.fetch_history()
+
+    await Replayer(workflows=[], plugins=[plugin()]).replay_workflow(history)
+
+
+async def _until_timed_out(handle: Handle) -> None:
+    """Until the run's history tells of a local step that was given up."""
+    for _ in range(600):
+        for event in (await handle.fetch_history()).events:
+            told = event.marker_recorded_event_attributes.failure.timeout_failure_info
+            if told.timeout_type != TimeoutType.TIMEOUT_TYPE_UNSPECIFIED:
+                return
+        await asyncio.sleep(0.1)
+    raise AssertionError("no step ran out of time")
