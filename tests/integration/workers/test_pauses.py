@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
+from temporalio.client import WorkflowFailureError
 
-from tests.integration.runs.waits import ended
+from tests.integration.runs.waits import Handle, ended
 from tests.integration.workers.desk import told, until
 from tests.integration.workers.test_resume_decisions import HEAD, WAYS, goes_on
 from tests.stage import Stage
@@ -66,3 +68,38 @@ async def admitted(stage: Stage, run: str) -> bool:
 async def waits_at(stage: Stage, run: str, node: str) -> bool:
     rows = await stage.sql("select node from waits where run = %(run)s and kind = 'event'", run=run)
     return [node] == [row["node"] for row in rows]
+
+
+@pytest.mark.timeout(480)
+async def test_a_wait_goes_on_in_a_continued_run(stage: Stage) -> None:
+    """Thousands of signals make the run continue as new: what is left of the hour is waited for, and no new hour."""
+    body = "  one: {type: wait, for: 1h}\n"
+    graph = stage.compile(HEAD.replace("NAME", "pauses-on") + body)
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "x"})
+    await until(lambda: admitted(stage, handle.id))
+    first = (await handle.describe()).run_id
+
+    for _ in range(21):
+        await asyncio.gather(*(handle.signal("paid", "at all") for _ in range(100)))
+    newest = stage.client.get_workflow_handle(handle.id)
+    await until(lambda: continued(newest, first), 240)
+    await until(lambda: hours(newest), 60)
+    [left] = await hours(newest)
+    await stage.command(handle.id, "abort")
+    with pytest.raises(WorkflowFailureError):
+        await newest.result()
+
+    assert 1800 < left < 3600
+    assert 1 == len(await ends(stage, handle.id))
+
+
+async def continued(newest: Handle, first: str | None) -> bool:
+    return (await newest.describe()).run_id != first
+
+
+async def hours(newest: Handle) -> list[float]:
+    """How long the newest execution's long timers take, in seconds."""
+    history = await newest.fetch_history()
+    timers = [event.timer_started_event_attributes.start_to_fire_timeout for event in history.events]
+    return [timer.ToTimedelta().total_seconds() for timer in timers if timer.seconds > 1800]
