@@ -27,8 +27,14 @@ async def contexts(connection: Link, run: str) -> list[Row]:
 
 
 async def revoke(connection: Link, signer: Signer, kind: Target, target: str, reason: str) -> str:
-    """Forbid a name from now on, by a signed row that every gate reads; gives its id. Raises PermissionDenied."""
+    """Forbid a name from now on, by a signed row that every gate reads; gives its id.
+
+    A tool, model or agent may be forbidden before there is one; a context has an id that only a mistake makes up.
+    Raises PermissionDenied, NotFound.
+    """
     await acting(connection, signer, ("admin",))
+    if kind == "context":
+        await _must_stand(connection, target)
     id_ = ulid(time.time_ns() // 1_000_000, secrets.token_bytes(10))
     what = digest({"kind": kind, "target": target})
     about = About(kind="revocation", id=id_, verb=kind, arguments_digest=what, reason=reason)
@@ -44,3 +50,12 @@ async def revoke(connection: Link, signer: Signer, kind: Target, target: str, re
         put = Query("put_revocation", named("client", "put_revocation"), row)
         await opened.commit([put, audit_query(f"revocation/{id_}")])
     return id_
+
+
+async def _must_stand(connection: Link, context: str) -> None:
+    """Who revokes a mistyped id must not believe that the rights are gone. Raises NotFound."""
+    [rows] = await trip(connection, [Query("context_stands", named("client", "context_stands"), {"id": context})])
+    if not rows:
+        raise NotFound(
+            f"there is no context {context!r}, so nothing was revoked", do="list them with: vertebra contexts list RUN"
+        )

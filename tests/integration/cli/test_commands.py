@@ -179,6 +179,8 @@ async def test_rights_are_listed_renewed_and_revoked(shell: Shell) -> None:
 
     agent = next(str(one["id"]) for one in before if isinstance(one, dict) and one["agent"] == "speaker")
     assert 1 == (await shell.call("contexts", "revoke", agent, "--reason", "it leaks")).code
+    mistyped = await shell.call("contexts", "revoke", f"{agent}X", "--reason", "it leaks", "--as", "rory")
+    assert (2, "", True) == (mistyped.code, mistyped.out, "nothing was revoked" in mistyped.err)
     await shell.done("contexts", "revoke", agent, "--reason", "it leaks", "--as", "rory")
     assert "revoked: it leaks" in (await shell.done("contexts", "list", handle.id)).out
     await shell.done("approve", wait["ref"], "--answer", "amount=3")

@@ -91,6 +91,10 @@ select c.id, c.parent, c.agent, c.grant, c.depth, c.expires_at, c.at, now() as n
     ) as revoked
 from contexts c where c.run = %(run)s order by c.depth, c.agent;
 
+-- name: context_stands
+-- Whether there is such a context.
+select id from contexts where id = %(id)s;
+
 -- name: run
 -- One run.
 select id, tenant, chain, execution_id, epoch, graph, version, graph_digest, correlation_id, principal, started_by, state,
