@@ -132,7 +132,10 @@ async def _decide(desk: Desk, approval: str, given: Given) -> None:
         "person": signer.person,
         "woken": woken,
     }
-    desk.out.give(value, f"{verdict.verb} {approval} by {signer.person}; run {found.asked.run} goes on")
+    # a denied call may block its node, so nobody is told that the run goes on
+    follows = f"what follows: vertebra show {found.asked.run}"
+    then = follows if verdict.verb == "deny" else f"run {found.asked.run} goes on"
+    desk.out.give(value, f"{verdict.verb} {approval} by {signer.person}; {then}")
 
 
 async def _verdict(connection: Connection, found: Approval, given: Given) -> Verdict:

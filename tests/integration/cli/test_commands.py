@@ -149,6 +149,17 @@ async def test_a_question_is_answered_with_its_form(shell: Shell) -> None:
     assert "broken hopper" in trace
 
 
+async def test_who_denies_is_told_where_to_look(shell: Shell) -> None:
+    """Whether the run goes on is the graph's to say, so the command does not claim it."""
+    handle, wait = await shell.start(await published(shell.stage, "denied", ASK.replace("EXPIRES", "1h")), "approval")
+
+    said = await shell.done("deny", wait["ref"], "--reason", "the photos are missing")
+
+    assert f"what follows: vertebra show {handle.id}" in said.out
+    assert "goes on" not in said.out
+    assert {"said": "deny"} == await shell.result(handle)
+
+
 @pytest.mark.parametrize(("word", "state"), [("abort", "aborted"), ("cancel", "cancelled")])
 async def test_a_waiting_run_is_ended(shell: Shell, word: str, state: str) -> None:
     """With a reason, by an operator; what it asked is withdrawn, and nobody may command it any more."""
