@@ -15,12 +15,14 @@ from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.options import AsJson
 from vertebra.cli.output import money, span, stamp, table, when
 from vertebra.client import graphs
+from vertebra.client.commands import run_row
 from vertebra.client.runs import Picture, error_of, picture
 from vertebra.schemas.call import CallError
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.envelope import Envelope
 from vertebra.schemas.errors import NotFound
 from vertebra.schemas.graph import END, CompiledGraph, Node, Route
+from vertebra.store.pool import Link
 from vertebra.store.transaction import Row
 from vertebra.workers.compiling import compile_file, whole_project
 
@@ -31,7 +33,7 @@ app = typer.Typer()
 def show(
     what: Annotated[str, typer.Argument(metavar="RUN|GRAPH[@VERSION]|FILE")],
     mermaid: Annotated[
-        bool, typer.Option("--mermaid", help="A graph as a Mermaid flowchart of tasks and plans.")
+        bool, typer.Option("--mermaid", help="A graph, or that of a run, as a Mermaid flowchart.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +47,6 @@ def show(
 
 
 async def _show_either(desk: Desk, what: str, *, mermaid: bool) -> None:
-    name, _, version = what.partition("@")
     if not mermaid:
         try:
             await show_run(desk, what)
@@ -53,11 +54,22 @@ async def _show_either(desk: Desk, what: str, *, mermaid: bool) -> None:
         except NotFound:
             pass  # then it is a graph
     async with desk.database() as connection:
+        name, version = await _named(connection, what)
         try:
             found = await graphs.published(connection, name, version or None, drafts=True)
         except NotFound as error:
             raise NotFound(f"{what!r} is neither a run nor a published graph", do=error.do) from None
     _show_graph(desk, found.graph, mermaid=mermaid)
+
+
+async def _named(connection: Link, what: str) -> tuple[str, str]:
+    """Name and version of a graph; of a run, those of the graph that it runs."""
+    try:
+        row = await run_row(connection, what)
+    except NotFound:
+        name, _, version = what.partition("@")
+        return name, version
+    return row["graph"], row["version"]
 
 
 async def show_run(desk: Desk, run: str) -> None:

@@ -83,6 +83,7 @@ async def test_a_retried_node_is_tried_again(shell: Shell) -> None:
 
     assert 1 == (await shell.call("retry", handle.id, "flaky", "--as", "bo")).code
     await shell.done("retry", handle.id, "flaky")
+    assert (await shell.done("show", handle.id, "--mermaid")).out.startswith("flowchart")
 
     assert {"said": "flaky said"} == await shell.result(handle)
 
