@@ -95,6 +95,8 @@ def export(
         raise BadInput("lines are no JSON document", at="--json", do="name a file for them: --out audit.jsonl")
     if out is not None and out.exists():
         raise Conflict("there is such a file already", at=out, do="choose another name")
+    if out is not None and not out.parent.is_dir():
+        raise BadInput("there is no such folder", at=out.parent, do="make it, or choose another place for --out")
     desk = open_desk(as_json=as_json)
     if out is None:
         asyncio.run(_export(desk, run, None))

@@ -18,6 +18,8 @@ from vertebra.cli.show import show_run
 from vertebra.client import runs as client
 from vertebra.client.commands import run_row
 from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import BadInput
+from vertebra.store.tables import RUN_STATES
 from vertebra.store.transaction import Row
 
 app = typer.Typer(no_args_is_help=True, help="List, show and watch runs, and get their results.")
@@ -31,6 +33,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """The newest runs with state, cost and time."""
+    if state is not None and state not in RUN_STATES:
+        raise BadInput(f"no state is called {state!r}", at="--state", do=f"known are: {', '.join(RUN_STATES)}")
     desk = open_desk(as_json=as_json)
     rows = desk.ask(lambda connection: client.runs(connection, state=state, graph=graph, limit=limit))
     lines = [

@@ -93,6 +93,8 @@ def test_all_mistakes_of_a_graph_are_told_with_their_lines(project: Path, capsys
         (("nonsense",), 2, "No such command"),
         (("check", "custmer-support"), 2, "did you mean 'customer-support'"),
         (("runs", "list"), 2, "vertebra dev"),
+        (("runs", "list", "--state", "done"), 2, "known are: running, awaiting_human"),
+        (("audit", "export", "--out", "/nowhere/audit.jsonl"), 2, "no such folder"),
         (("approve", "ABC"), 2, "no key of"),
         (("budgets", "top-up", "r"), 2, "nothing to add"),
         (("budgets", "top-up", "r", "--usd", "free"), 2, "no amount of dollars"),
