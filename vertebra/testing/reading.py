@@ -18,7 +18,7 @@ from vertebra.policies.fields import nearest
 from vertebra.providers.reply_files import read_replies
 from vertebra.schemas.audit import OPERATIONS
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.errors import BadFile, Complaints, GraphError
+from vertebra.schemas.errors import BadFile, Complaints, GraphError, NotFound
 from vertebra.schemas.graph import CompiledGraph, Node
 from vertebra.schemas.places import ComplaintList
 from vertebra.schemas.places import Path as Keys
@@ -37,7 +37,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
-    """The scenarios of a project, or the one of this name, in order of file. Raises Complaints, with every mistake."""
+    """The scenarios of a project, or the one of this name, in order of file. Raises Complaints, NotFound."""
     project = whole_project(folder)
     replies = read_replies(folder / "replies")
     compiled: dict[str, Compiled] = {}
@@ -59,7 +59,7 @@ def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
 def _named(found: Iterable[Scenario], name: str) -> Scenario:
     by_name = {scenario.name: scenario for scenario in found}
     if name not in by_name:
-        raise BadFile(f"there is no scenario {name!r} in {FOLDER}/", do=nearest(name, by_name))
+        raise NotFound(f"there is no scenario {name!r} in {FOLDER}/", do=nearest(name, by_name))
     return by_name[name]
 
 

@@ -156,7 +156,7 @@ def test_an_unknown_scenario_is_told_with_the_nearest(project: Path, capsys: pyt
     """`--scenario plan` is a mistake, and says which one may be meant."""
     write(project, PLAIN)
 
-    assert 0 != call(project, "--scenario", "plan")
+    assert 2 == call(project, "--scenario", "plan")
 
     assert "did you mean 'plain'?" in capsys.readouterr().err
 
