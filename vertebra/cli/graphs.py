@@ -97,6 +97,7 @@ def _checked(project: Project, file: Path) -> dict[str, Json]:
             "complaints": [_plain(one) for one in told],
             "text": f"{lines}\n{file}: {many}",
         }
+    nodes = f"{len(graph.nodes)} node{'' if len(graph.nodes) == 1 else 's'}"
     return {
         "file": str(file),
         "ok": True,
@@ -104,7 +105,7 @@ def _checked(project: Project, file: Path) -> dict[str, Json]:
         "graph": graph.name,
         "version": graph.version,
         "digest": graph.digest,
-        "text": f"{file}: {graph.name}@{graph.version} is sound: {len(graph.nodes)} nodes, {graph.digest}",
+        "text": f"{file}: {graph.name}@{graph.version} is sound: {nodes}, {graph.digest}",
     }
 
 
