@@ -65,7 +65,7 @@ def _commands() -> str:
         " reached.",
     ]
     for words, command in commands():
-        example = (command.epilog or "").removeprefix("Example: ")
+        example = re.sub(r"^Examples?: ", "", command.epilog or "").replace("; vertebra", "\nvertebra")
         options = [_option(param) for param in command.params if not set(param.opts) & set(_HIDDEN)]
         parts.append(f"## `vertebra {words}`")
         parts.append(_flat(command.help or ""))
