@@ -22,7 +22,7 @@ from vertebra.settings import PREFIX, variable
 ROOT = DOCS.parent
 DOCUMENTS = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
 _FENCE = re.compile(r"(?m)^(?P<space> *)```(?P<head>[^\n]*)\n(?P<body>.*?)^ *```$", re.S)
-_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_TEST = re.compile(r"""[`"](tests/[\w/]+\.py)::(\w+)[`"]""")
 _OURS = re.compile(rf"\b{PREFIX}[A-Z][A-Z_]*\b")
 _OUTSIDE = {"VERTEBRA_PROJECT", "VERTEBRA_TEST_CLUSTER", DATABASE_URL, NAMESPACE, TEMPORAL_ADDRESS}
 """Variables that are no settings."""
