@@ -100,12 +100,23 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        # imported now: reading the metadata of packages takes longer than all of the help
+        metadata = importlib.import_module("importlib.metadata")
+        typer.echo(f"vertebra {metadata.version('vertebra')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _everywhere(
     project: Annotated[
         Path | None,
         typer.Option(envvar="VERTEBRA_PROJECT", help="The project folder; else the nearest vertebra.toml upwards."),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
+    ] = False,
 ) -> None:
     PROJECT.set(project)
 

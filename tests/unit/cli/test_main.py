@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_every_command_has_help_with_an_example(word: str, capsys: pytest.Captur
         assert "Example" in said, (word, verb)
         assert "completion" not in said, (word, verb)
         assert "--json" in said or word in ("worker", "demo"), (word, verb)
+
+
+def test_the_release_is_told_without_a_project(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a report of a defect begins with."""
+    assert 0 == call("--version")
+
+    assert f"vertebra {version('vertebra')}\n" == capsys.readouterr().out
 
 
 def test_help_imports_none_of_the_heavy_parts() -> None:
