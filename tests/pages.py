@@ -61,8 +61,8 @@ def _commands() -> str:
         "# Commands",
         _MADE,
         "Every command takes `--help`, which shows an example, and `vertebra --project DIR` names a project from"
-        " outside. Exit codes: 0 done, 1 the run or check failed, 2 usage, 3 waits for a person, 4 a service cannot be"
-        " reached.",
+        " outside. Exit codes: 0 done, 1 the run or check failed, 2 usage or a missing setting, 3 waits for a person,"
+        " 4 a service cannot be reached.",
     ]
     for words, command in commands():
         example = re.sub(r"^Examples?: ", "", command.epilog or "").replace("; vertebra", "\nvertebra")
