@@ -136,8 +136,8 @@ async def outbox(stage: Stage, run: str, kind: str) -> list[Row]:
     )
 
 
-async def until(check: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
-    """Wait until something holds."""
+async def until(check: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
+    """Wait until something holds, or there is something."""
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110  # rows and servers ring no bell
             await asyncio.sleep(0.05)
