@@ -13,6 +13,7 @@ from tests.integration.cli.shell import Shell
 from tests.integration.runs.waits import row_of, waiting
 from tests.integration.workers.desk import keeping
 from tests.stage import Stage
+from vertebra.client.runs import standing
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.workers.keeper import Times
 
@@ -154,6 +155,8 @@ async def test_who_denies_is_told_where_to_look(shell: Shell) -> None:
     """Whether the run goes on is the graph's to say, so the command does not claim it."""
     handle, wait = await shell.start(await published(shell.stage, "denied", ASK.replace("EXPIRES", "1h")), "approval")
 
+    async with shell.stage.api.connection() as connection:
+        assert "ask" == (await standing(connection, [handle.id]))[handle.id]["node"]
     said = await shell.done("deny", wait["ref"], "--reason", "the photos are missing")
 
     assert f"what follows: vertebra show {handle.id}" in said.out
