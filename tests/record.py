@@ -1,4 +1,4 @@
-"""Record the histories that the unit tests replay: `python -m tests.record VERSION`. Needs the real servers."""
+"""Records the histories that the unit tests replay: `python -m tests.record VERSION [STORY..]`; needs real servers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from temporalio.client import WorkflowFailureError
 
-from tests.integration.runs.test_shell import published, speaks
+from tests.integration.runs import test_router as routers
+from tests.integration.runs import test_steps as steps
+from tests.integration.runs.test_shell import HEAD, published, speaks
 from tests.integration.runs.test_whole_run import ticket
 from tests.integration.runs.waits import Handle, waiting
 from tests.stage import Stage, staged
@@ -92,6 +94,39 @@ async def asked(stage: Stage) -> Handle:
     return handle
 
 
+async def routed(stage: Stage) -> Handle:
+    """A choice by a value."""
+    graph = await routers.published(stage, "routes", routers.FIELD)
+    return await stage.start(graph, {"kind": "word"})
+
+
+async def routed_by_function(stage: Stage) -> Handle:
+    """A choice by a function of the project, in the sandbox."""
+    graph = await routers.published(stage, "routes-by-function", routers.FUNCTION)
+    return await stage.start(graph, {"kind": "word"})
+
+
+async def requested(stage: Stage) -> Handle:
+    """A request to a host that the operator does not allow; a person says what it would have brought."""
+    body = 'nodes:\n  ask: {type: http, address: "https://shop.example/orders"}\n' + speaks("one")
+    head = HEAD.format(name="requests").replace("expires_in", "permissions: [execute_tools], expires_in")
+    graph = stage.compile(head + body + "edges:\n  - ask -> one\n")
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "x"})
+    wait = await waiting(handle.id, stage, "blocked")
+    result: Json = {"status": 200, "headers": {}, "body": None}
+    await stage.command(handle.id, "override", "ask", wait["visit"], arguments=result)
+    return handle
+
+
+async def slowed(stage: Stage) -> Handle:
+    """A recorded step that ran out of its time, since the run's row was locked."""
+    body = "nodes:\n  ask:\n    type: human\n    show: {text: input.text}\n    assign: [support_lead]\n"
+    handle = await stage.start(await published(stage, "slow", body), {"text": "x"})
+    await steps.lock_until_timed_out(stage, handle, (await waiting(handle.id, stage, "approval"))["ref"])
+    return handle
+
+
 async def aborted(stage: Stage) -> Handle:
     handle = await stage.start(stage.support, ticket(4))
     await waiting(handle.id, stage, "approval")
@@ -108,12 +143,12 @@ async def cancelled(stage: Stage) -> Handle:
 
 STORIES: tuple[Story, ...] = (
     answered, spam, researched_twice, approved, denied_and_skipped, topped_up, forked, raced_and_waited, asked,
-    aborted, cancelled,
+    routed, routed_by_function, requested, slowed, aborted, cancelled,
 )  # fmt: skip
 
 
-async def record(version: str) -> None:
-    """Run every story and write its history."""
+async def record(version: str, only: Collection[str]) -> None:
+    """Run these stories, by default all, and write their histories."""
     folder = FOLDER / version
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
@@ -125,7 +160,7 @@ async def record(version: str) -> None:
             await asyncio.to_thread(migrate, dsn, PASSWORDS)
             async with staged(services, Migrated(dsn), place, replies=REPLIES) as stage:
                 await stage.publish(stage.support)
-                for story in STORIES:
+                for story in (story for story in STORIES if not only or story.__name__ in only):
                     await write(folder / f"{story.__name__.replace('_', '-')}.json", await story(stage))
 
 
@@ -138,4 +173,4 @@ async def write(path: Path, handle: Handle) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(record(sys.argv[1]))
+    asyncio.run(record(sys.argv[1], sys.argv[2:]))

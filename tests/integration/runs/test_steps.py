@@ -104,14 +104,19 @@ async def test_a_step_that_ran_out_of_time_is_repeated_and_replays_so(stage: Sta
     handle = stage.client.get_workflow_handle(run)
     [row] = await stage.sql("select id from approvals where run = %(run)s", run=run)
 
-    async with stage.owner.connection() as connection, connection.transaction(force_rollback=True):
-        await connection.execute("select 1 from runs where id = %s for update", (run,))
-        await stage.decide(row["id"], "approve")
-        await _until_timed_out(handle)
+    await lock_until_timed_out(stage, handle, row["id"])
     await ended(handle, stage)
     history = await handle.fetch_history()
 
     await Replayer(workflows=[], plugins=[plugin()]).replay_workflow(history)
+
+
+async def lock_until_timed_out(stage: Stage, handle: Handle, approval: str) -> None:
+    """Approve while the run's row is locked, until a step of the run has waited for it in vain."""
+    async with stage.owner.connection() as connection, connection.transaction(force_rollback=True):
+        await connection.execute("select 1 from runs where id = %s for update", (handle.id,))
+        await stage.decide(approval, "approve")
+        await _until_timed_out(handle)
 
 
 async def _until_timed_out(handle: Handle) -> None:
