@@ -7,17 +7,18 @@ import asyncio
 import gc
 import tempfile
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import others, report
+from bench import crowd, looping, memory, others, report
 from bench.activation import Activations
 from bench.counting import counted
 from bench.crowd import crowds
 from bench.looping import loops
-from bench.measure import Sample, interleaved
+from bench.measure import Sample, interleaved, spread
 from bench.memory import waiting
-from bench.shapes import Shape, shapes
+from bench.picture import Bar, picture
+from bench.shapes import PLAIN, VERTEBRA, Shape, shapes
 from bench.stage import staged
 
 ALL = ("W1", "W2", "W3", "W4", "W6", "W1g", "loop", "counts", "W5", "W7")
@@ -32,6 +33,8 @@ class Wanted:
     only: frozenset[str]
     rounds: int
     crowds: tuple[int, ...]
+    bars: list[Bar] = field(default_factory=list)
+    """Ratios to the plain rival, for the picture."""
 
     def __contains__(self, name: str) -> bool:
         return name in self.only
@@ -58,16 +61,20 @@ async def _in_turns(wanted: Wanted, folder: Path) -> None:
         for shape in shapes(stage):
             if shape.name in wanted:
                 extra = {name: others.sample(process, shape.name) for name, process in running.items()}
-                await _timed(shape, extra if shape.name in WITH_OTHERS else {}, wanted.rounds)
+                await _timed(shape, extra if shape.name in WITH_OTHERS else {}, wanted)
         if "loop" in wanted:
-            print(report.loop(*await loops(stage, 3)), flush=True)
+            took, growth = await loops(stage, 3)
+            wanted.bars.append(Bar("loop: last rounds to first", growth, looping.GOAL))
+            print(report.loop(took, growth), flush=True)
         if "counts" in wanted:
             print(report.counts(await counted(stage)), flush=True)
         print(report.activation(activations), flush=True)
 
 
-async def _timed(shape: Shape, extra: dict[str, Sample], rounds: int) -> None:
-    times = await interleaved(shape.samples | extra, min(rounds, shape.rounds or rounds))
+async def _timed(shape: Shape, extra: dict[str, Sample], wanted: Wanted) -> None:
+    times = await interleaved(shape.samples | extra, min(wanted.rounds, shape.rounds or wanted.rounds))
+    if shape.goal_ms is None:
+        wanted.bars.append(Bar(f"{shape.name}: {shape.what}"[:36], times.ratio(VERTEBRA, PLAIN), shape.goal))
     print(report.table(shape, times), flush=True)
 
 
@@ -77,11 +84,18 @@ async def _by_processes(wanted: Wanted, folder: Path) -> None:
         return
     async with staged(folder, workers=False) as stage:
         if "W7" in wanted:
-            print(report.memory(await waiting(stage, folder)), flush=True)
+            kib = await waiting(stage, folder)
+            kept = spread([kib[VERTEBRA] / kib[PLAIN]])
+            wanted.bars.append(Bar("W7: memory of a waiting run", kept, memory.GOAL))
+            print(report.memory(kib), flush=True)
         if "W5" in wanted:
             for runs in wanted.crowds:
                 rounds = 3 if runs <= 200 else 1
-                print(report.crowd(runs, await crowds(stage, folder, runs, rounds)), flush=True)
+                found = await crowds(stage, folder, runs, rounds)
+                wanted.bars.append(
+                    Bar(f"W5: runs/s, {runs} at once", crowd.ratio(found, PLAIN), crowd.GOAL, at_least=True)
+                )
+                print(report.crowd(runs, found), flush=True)
 
 
 def main() -> None:
@@ -90,8 +104,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds of each shape (at least 7; default 15)")
     parser.add_argument("--only", nargs="*", default=ALL, choices=ALL, metavar="SHAPE", help=f"{' '.join(ALL)}")
     parser.add_argument("--crowds", nargs="*", type=int, default=(200, 1000), help="runs at once in W5 (200 1000)")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the ratios too")
     given = parser.parse_args()
-    asyncio.run(_bench(Wanted(frozenset(given.only), given.rounds, tuple(given.crowds))))
+    wanted = Wanted(frozenset(given.only), given.rounds, tuple(given.crowds))
+    asyncio.run(_bench(wanted))
+    if given.picture is not None:
+        given.picture.write_text(picture(wanted.bars, report.computer()), encoding="utf-8")
     gc.collect()  # else the process may abort at exit: an activity was in flight when its worker stopped
 
 

@@ -22,6 +22,12 @@ from bench.shapes import BOOKED, PLAIN, VERTEBRA, Shape
 from bench.stage import Stage
 
 
+def computer() -> str:
+    """The machine in a few words."""
+    kernel = platform.release().split("-")[0]
+    return f"{os.cpu_count()} cores, {platform.system()} {kernel}, CPython {platform.python_version()}"
+
+
 def machine(stage: Stage) -> str:
     """What was measured on."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(stage.services.versions.items()))
