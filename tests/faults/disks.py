@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.plant import Plant
 
+_LOOKS, _LOOK_S = 100, 0.1
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="not run: not root, so no small disk can be mounted")
 
 
@@ -24,7 +25,7 @@ async def small_disk(place: Path, size: int) -> AsyncIterator[Path]:
     try:
         yield place
     finally:
-        await _run("umount", str(place))
+        await _unmount(place)
 
 
 @asynccontextmanager
@@ -55,6 +56,16 @@ def full(disk: Path) -> Iterator[None]:
         yield
     finally:
         ballast.unlink()
+
+
+async def _unmount(place: Path) -> None:
+    """Whatever has just ended may hold the disk for a moment longer."""
+    for _ in range(_LOOKS):
+        process = await asyncio.create_subprocess_exec("umount", str(place), stderr=asyncio.subprocess.DEVNULL)
+        if 0 == await process.wait():
+            return
+        await asyncio.sleep(_LOOK_S)
+    await _run("umount", "--lazy", str(place))
 
 
 async def _run(*command: str) -> None:

@@ -17,6 +17,7 @@ from vertebra.schemas.errors import ServiceFailed, StoreError
 pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(480)]
 
 OUTAGE_S = 8.0
+REFUSALS = 3
 SPEAKS = """
 graph: flying
 version: 1.0.0
@@ -133,12 +134,20 @@ async def _was_signalled(plant: Plant, run: str) -> bool:
 
 
 async def _use_up_log(plant: Plant) -> None:
-    """Have Postgres begin new segments of its log until there is no room for one."""
-    for _ in range(20):
+    """Have Postgres begin new segments of its log until there is no room for one.
+
+    One refusal may be of a connection that an earlier outage has cut; several in a row are the disk's.
+    """
+    refused = 0
+    for _ in range(60):
         try:
             await plant.stage.sql("select pg_switch_wal()")
             await plant.stage.sql("create table if not exists filler (text text)")
             await plant.stage.sql("insert into filler select repeat('x', 1000) from generate_series(1, 2000)")
+            refused = 0
         except (StoreError, ServiceFailed):
-            return
+            refused += 1
+            if refused == REFUSALS:
+                return
+            await asyncio.sleep(0.2)
     raise AssertionError("the disk is never full")
