@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import psycopg
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
-from bench.counts import MARKER, History, Statistics, history_of, statistics_of
+from bench.counts import MARKER, History, history_of, statistics_of
 from tests.integration.runs.test_shell import published, speaks
 from tests.stage import Stage
 from tests.stores import Migrated
@@ -89,29 +92,50 @@ async def test_an_effect_costs_two_commits(stage: Stage, migrated: Migrated) -> 
     one = await sequence(stage, "counts-commits-1", "one")
     three = await sequence(stage, "counts-commits-3", "one", "two", "three")
     owner = await migrated.superuser()
-    async with owner:
-        short, long = await of_a_run(stage, one, owner), await of_a_run(stage, three, owner)
+    async with owner, without_autovacuum(owner):
+        short, long = await of_runs(stage, one, owner), await of_runs(stage, three, owner)
 
-    assert 2 * 2 >= long.commits - short.commits
-    assert 2 * 2 >= long.flushes - short.flushes
+    assert 2 * 2 * RUNS >= long.commits - short.commits
+    assert 2 * 2 * RUNS >= long.flushes - short.flushes
 
 
-async def of_a_run(stage: Stage, graph: CompiledGraph, owner: psycopg.AsyncConnection) -> Statistics:
-    """What one run costs: the difference of many and few, since looking costs commits too."""
+@dataclass(frozen=True)
+class Written:
+    """What RUNS runs wrote. Commits by the ids of their transactions: only one that writes has an id."""
+
+    commits: int
+    flushes: int
+
+
+async def of_runs(stage: Stage, graph: CompiledGraph, owner: psycopg.AsyncConnection) -> Written:
+    """The least of some looks: whatever else the server does meanwhile only adds to it."""
     await done(stage, graph)
-    few = least([await of_runs(stage, graph, owner, RUNS) for _ in range(3)])
-    many = least([await of_runs(stage, graph, owner, 2 * RUNS) for _ in range(3)])
-    more = many.since(few)
-    return Statistics(more.commits // RUNS, more.flushes // RUNS, more.wal_bytes // RUNS)
+    looks = [await _look(stage, graph, owner) for _ in range(4)]
+    return Written(min(look.commits for look in looks), min(look.flushes for look in looks))
 
 
-def least(looks: list[Statistics]) -> Statistics:
-    """The least of each count: whatever else the server does meanwhile only adds to it."""
-    return Statistics(*(min(getattr(look, name) for look in looks) for name in ("commits", "flushes", "wal_bytes")))
-
-
-async def of_runs(stage: Stage, graph: CompiledGraph, owner: psycopg.AsyncConnection, runs: int) -> Statistics:
-    before = await statistics_of(owner, stage.world.pool)
-    for _ in range(runs):
+async def _look(stage: Stage, graph: CompiledGraph, owner: psycopg.AsyncConnection) -> Written:
+    before, written = await _transactions(owner), await statistics_of(owner, stage.world.pool)
+    for _ in range(RUNS):
         await done(stage, graph)
-    return (await statistics_of(owner, stage.world.pool)).since(before)
+    after = await statistics_of(owner, stage.world.pool)
+    return Written(await _transactions(owner) - before, after.since(written).flushes)
+
+
+async def _transactions(owner: psycopg.AsyncConnection) -> int:
+    """The id that the next transaction which writes will have."""
+    row = await (await owner.execute("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@asynccontextmanager
+async def without_autovacuum(owner: psycopg.AsyncConnection) -> AsyncIterator[None]:
+    """Its transactions have ids of the same count."""
+    await owner.execute("alter system set autovacuum = off")
+    await owner.execute("select pg_reload_conf()")
+    try:
+        yield
+    finally:
+        await owner.execute("alter system reset autovacuum")
+        await owner.execute("select pg_reload_conf()")
