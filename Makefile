@@ -30,7 +30,7 @@ test-cluster: .venv/ready  ## run the integration tests on a real Temporal clust
 test-go: .venv/ready  ## build the Go client of docs/other-languages.md, and start a run with it
 	@VERTEBRA_TEST_GO=1 $(IN)python -m pytest tests/integration/runs/test_go_client.py
 
-test-faults: .venv/ready  ## kill, cut, stop, fill and soak for up to 12 minutes; SEED=N repeats the moments of an earlier run
+test-faults: .venv/ready  ## kill, cut, stop, fill and soak for a quarter of an hour; SEED=N repeats the moments of an earlier run
 	@$(IN)python -m pytest tests/faults -m endurance -s $(if $(SEED),--seed $(SEED))
 
 check: .venv/ready  ## lint, format, types and import contracts
