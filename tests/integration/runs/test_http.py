@@ -42,7 +42,7 @@ async def test_a_request_is_governed_and_its_secret_is_nowhere(stage: Stage, sho
     [asked] = [one for one in shop.asked if one.path.startswith("/orders")]
     assert ("/orders/a%2Fb", f"Bearer {CANARY}") == (asked.path, asked.headers["authorization"])
     entries = await stage.sql(
-        "select convert_from(body, 'UTF8') as body from audit where stream = %(id)s", id=handle.id
+        "select convert_from(body, 'UTF8') as body from audit where stream = %(id)s order by seq", id=handle.id
     )
     told = [entry for row in entries if (entry := json.loads(row["body"]))["operation"] == "http_request"]
     assert ["intent", "outcome"] == [entry["phase"] for entry in told]
