@@ -78,7 +78,9 @@ async def forge_command(stage: Stage, run: str, verb: str, forgery: Forgery) -> 
 
 async def told(run: str, operation: str, stage: Stage) -> list[dict[str, object]]:
     """The entries of one operation in the run's own stream."""
-    rows = await stage.sql("select convert_from(body, 'UTF8') as body from audit where stream = %(id)s", id=run)
+    rows = await stage.sql(
+        "select convert_from(body, 'UTF8') as body from audit where stream = %(id)s order by seq", id=run
+    )
     return [entry for entry in (json.loads(row["body"]) for row in rows) if entry["operation"] == operation]
 
 
