@@ -18,9 +18,10 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from tests.ground import Servers
 from tests.stores import Migrated
 from vertebra.activities.watch import Watch
-from vertebra.activities.world import World, environment_secret
+from vertebra.activities.world import World
 from vertebra.audit.chain import mac_key
 from vertebra.boundary.cel_child import CelChild
+from vertebra.boundary.secret_store import environment_secret
 from vertebra.compiler import Catalogue, compile_graph, read_graph
 from vertebra.compiler.catalogue import pinned_prices
 from vertebra.compiler.project import Project, read_project

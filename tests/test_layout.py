@@ -139,6 +139,13 @@ def test_no_function_is_too_long() -> None:
     assert {} == {where: length for where, length in lengths.items() if length > MAX_FUNCTION_LINES}
 
 
+def test_every_client_of_temporal_is_made_in_one_place() -> None:
+    """Only there are TLS and the API key put in; the other place asks whether the laptop's own server is up."""
+    found = {str(path) for path, text in texts() if _is_code(path) and "await Client.connect(" in text}
+
+    assert {"vertebra/client/connection.py", "vertebra/services/temporal.py"} == found
+
+
 def _is_code(path: PurePosixPath) -> bool:
     return path.parts[0] == "vertebra" and path.suffix == ".py"
 

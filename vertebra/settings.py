@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -34,7 +35,7 @@ from pydantic_settings import (
 
 from vertebra.policies.fields import nearest
 from vertebra.policies.hosts import HOST_RULE, has_port, is_rule
-from vertebra.policies.secret_refs import SECRET_RULE, is_secret_rule
+from vertebra.policies.secret_refs import SECRET_RULE, is_reference, is_secret_rule
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import SettingsError
 from vertebra.schemas.ids import ENDPOINT, SECRET
@@ -45,7 +46,7 @@ PROJECT_FILE = "vertebra.toml"
 STATE_FOLDER = ".vertebra"
 PREFIX = "VERTEBRA_"
 _NESTED = "__"
-_ADDRESSES = ("database_url", "gate_dsn", "api_dsn", "keeper_dsn", "reader_dsn", "temporal_address")
+_ADDRESSES = ("database_url", "gate_dsn", "api_dsn", "keeper_dsn", "reader_dsn", "temporal_address", "temporal_tls")
 
 Role = Literal["vertebra_owner", "vertebra_gate", "vertebra_api", "vertebra_keeper", "vertebra_reader"]
 DSN_OF: Mapping[Role, str] = {
@@ -67,6 +68,7 @@ def _numbered(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+HOST_NAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 _HERE = ("127.0.0.1", "localhost", "[::1]")
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
@@ -147,6 +149,25 @@ class Limits(BaseModel):
 Endpoints = Annotated[tuple[Annotated[Endpoint, BeforeValidator(_endpoint)], ...], NoDecode, BeforeValidator(_listed)]
 
 
+def _only_with_tls(value: object, info: ValidationInfo) -> object:
+    """Without TLS these would do nothing, and an API key would be read by everybody on the way."""
+    if value is not None and not info.data.get("temporal_tls", True):  # absent where it is wrong itself
+        raise ValueError(f"it counts only with TLS; set temporal_tls = true as well ({variable('temporal_tls')})")
+    return value
+
+
+def _reference(value: str | None) -> str | None:
+    if value is not None and not is_reference(value):
+        # not quoted: whoever writes a key where its name belongs must not find it in a log
+        raise ValueError("write the name of the secret, never the key: secret://env/NAME or secret://file/PATH")
+    return value
+
+
+SecuredPath = Annotated[Path | None, AfterValidator(_only_with_tls)]
+SecuredName = Annotated[Annotated[str, Field(pattern=HOST_NAME)] | None, AfterValidator(_only_with_tls)]
+SecuredReference = Annotated[str | None, AfterValidator(_reference), AfterValidator(_only_with_tls)]
+
+
 def _in_state(name: str) -> Any:
     return Field(default_factory=lambda given: given["project"] / STATE_FOLDER / name)
 
@@ -178,6 +199,18 @@ class Settings(BaseSettings):
     """HOST:PORT of Temporal's frontend."""
     temporal_namespace: str = "default"
     """The namespace, which is a boundary of trust: who works in it can forge results."""
+    temporal_tls: bool = False
+    """Whether the line to Temporal is encrypted. The settings below count only with it."""
+    temporal_tls_ca: SecuredPath = None
+    """The PEM file of the authorities that sign Temporal's certificate; by default those that the system trusts."""
+    temporal_tls_cert: SecuredPath = None
+    """The PEM file of the certificate that Temporal knows this process by (mTLS)."""
+    temporal_tls_key: SecuredPath = Field(default=None, validate_default=True)
+    """The PEM file of its private key, without a password."""
+    temporal_tls_server_name: SecuredName = None
+    """The name that Temporal's certificate has, where it is reached under another."""
+    temporal_api_key: SecuredReference = None
+    """The name of the secret that holds Temporal's API key, never the key: secret://env/NAME or secret://file/PATH."""
     temporal_ui: str | None = None
     """Where people look at runs."""
     temporal_cli: Path | None = None
@@ -245,6 +278,14 @@ class Settings(BaseSettings):
         if len(urls) != len(set(urls)):
             raise ValueError("an endpoint stands here twice; which key goes there must be clear")
         return endpoints
+
+    @field_validator("temporal_tls_key")
+    @classmethod
+    def _paired(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("temporal_tls_cert") is None):
+            pair = " and ".join(variable(name) for name in ("temporal_tls_cert", "temporal_tls_key"))
+            raise ValueError(f"a client certificate and its key go together; set both or none: {pair}")
+        return key
 
     @model_validator(mode="after")
     def _inside_is_meant(self) -> Self:
@@ -392,8 +433,11 @@ def _put(target: dict[str, object], path: tuple[str, ...], value: object) -> Non
 
 def _resolved(values: dict[str, object], project: Path) -> dict[str, object]:
     """Relative folders start at the project, wherever the process was started."""
-    folders = ("keys", "artifacts", "maildir", "sales")
-    return values | {name: project.absolute() / str(values[name]) for name in folders if name in values}
+    places = (
+        *("keys", "artifacts", "maildir", "sales"),
+        *("temporal_tls_ca", "temporal_tls_cert", "temporal_tls_key"),
+    )
+    return values | {name: project.absolute() / str(values[name]) for name in places if name in values}
 
 
 def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:

@@ -19,8 +19,8 @@ from tests.faults.accounts import check_accounts
 from tests.faults.operator import Operator
 from tests.faults.plant import TICKETS, Plant, slowed_replies
 from vertebra.client import commands
+from vertebra.client.connection import AWAY
 from vertebra.client.signing import Signer
-from vertebra.client.temporal import AWAY
 from vertebra.providers.registry import Setup, make_providers
 from vertebra.schemas.errors import PolicyError
 from vertebra.schemas.ids import RUNS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +18,8 @@ from vertebra.policies.budget import dearer
 from vertebra.policies.seal import SealKey
 from vertebra.providers.registry import Providers
 from vertebra.schemas.canonical import Digest, digest_of
-from vertebra.schemas.errors import NotFound, SettingsError, TamperedRow
+from vertebra.schemas.errors import NotFound, TamperedRow
 from vertebra.schemas.graph import CompiledGraph, Model, parse_graph
-from vertebra.schemas.ids import SECRET
 from vertebra.schemas.money import Price, PriceTable
 from vertebra.schemas.prompt import Prompt
 from vertebra.schemas.tool import ToolSpec
@@ -122,18 +120,3 @@ class World:
             self._tables[graph.prices] = PriceTable.model_validate_json(b'{"prices":' + rows + b"}")
         pinned = self._tables[graph.prices].find(model.provider, model.model)
         return today if pinned is None else dearer(pinned, today)
-
-
-def environment_secret(name: str) -> str | None:
-    """The value of `secret://env/NAME` or `secret://file/PATH`; None if there is none. Raises SettingsError."""
-    if (named := SECRET.fullmatch(name)) is None:
-        # not quoted: whoever writes a key where its name belongs must not find it in a log
-        raise SettingsError("this names no store of secrets", do="write secret://env/NAME or secret://file/PATH")
-    if named["env"]:
-        return os.environ.get(named["env"])
-    path = Path("/" + named["file"])
-    try:
-        return path.read_text(encoding="utf-8").strip() if path.exists() else None
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"the secret in {path} cannot be read: {why}", do="check its owner and mode") from None

@@ -17,7 +17,7 @@ from vertebra.cli.desk import Desk, open_desk, system_user
 from vertebra.cli.graphs import publish_draft
 from vertebra.cli.options import AsJson
 from vertebra.client import people
-from vertebra.client.temporal import Address, has_worker
+from vertebra.client.temporal import has_worker
 from vertebra.compiler import read_project
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import Complaints, GraphError, VertebraError
@@ -29,6 +29,7 @@ from vertebra.services.supervisor import Supervisor
 from vertebra.settings import variable
 from vertebra.store.migrate import migrate
 from vertebra.workers.compiling import compile_file, whole_project
+from vertebra.workers.frontend import address_of
 
 app = typer.Typer()
 WORKER = "worker"
@@ -115,7 +116,7 @@ def worker_spec(desk: Desk, metrics_port: int | None = None) -> ChildSpec:
     It gets the environment, for the keys of model vendors stand there.
     """
     settings = desk.settings
-    address = Address(settings.temporal_address, settings.temporal_namespace)
+    address = address_of(settings)
 
     async def takes_runs() -> bool:
         return await has_worker(address)

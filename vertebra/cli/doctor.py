@@ -29,6 +29,7 @@ from vertebra.settings import shown
 from vertebra.store.schema import check_schema
 from vertebra.tools.sandbox.bwrap import SEARCH_PATH
 from vertebra.tools.sandbox.probe import probe
+from vertebra.workers.frontend import address_of, secured
 
 app = typer.Typer()
 State = Literal["ok", "missing", "wrong"]
@@ -76,7 +77,7 @@ async def _checks(desk: Desk) -> list[Check]:
         _ports(desk),
         _keys(desk),
         await _asked("database", lambda: _database(desk)),
-        await _asked("temporal", lambda: _temporal(desk)),
+        *await _of_temporal(desk),
     ]
 
 
@@ -153,11 +154,21 @@ async def _database(desk: Desk) -> str:
         return f"answers as vertebra_api, server {connection.info.server_version // 10000}"
 
 
+async def _of_temporal(desk: Desk) -> list[Check]:
+    """The files and the key that the line needs, and who answers at its other end."""
+    name = "temporal security"
+    try:
+        line = Check(name, "ok", secured(desk.settings))
+    except SettingsError as error:
+        return [Check(name, "wrong", str(error)), Check("temporal", "missing", "not asked before that is in order")]
+    return [line, await _asked("temporal", lambda: _temporal(desk))]
+
+
 async def _temporal(desk: Desk) -> str:
     settings = desk.settings
     if desk.services is None and desk.loaded.origins["temporal_address"] == "default":
         raise SettingsError("no address is set and no `vertebra dev` runs here")
-    found = await temporal.has_worker(temporal.Address(settings.temporal_address, settings.temporal_namespace))
+    found = await temporal.has_worker(address_of(settings))
     return f"answers at {settings.temporal_address}; " + (
         "a worker asks for runs" if found else "no worker asks for runs"
     )

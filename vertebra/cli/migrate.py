@@ -11,12 +11,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from vertebra.cli.desk import open_desk
 from vertebra.cli.options import AsJson
-from vertebra.client.temporal import Address, register_attributes
+from vertebra.client.temporal import register_attributes
 from vertebra.schemas.errors import SettingsError
 from vertebra.settings import DSN_OF, Settings, variable
 from vertebra.store.migrate import OWNER, Role
 from vertebra.store.migrate import migrate as migrate_database
 from vertebra.store.schema import REVISION
+from vertebra.workers.frontend import address_of
 
 app = typer.Typer()
 
@@ -34,8 +35,7 @@ def migrate(
     migrate_database(desk.settings.dsn("vertebra_owner"), passwords(desk.settings) if logins else None)
     added: list[str] = []
     if not database_only:
-        address = Address(desk.settings.temporal_address, desk.settings.temporal_namespace)
-        added = asyncio.run(register_attributes(address))
+        added = asyncio.run(register_attributes(address_of(desk.settings)))
     told = f"the schema is {REVISION}; search attributes added: {', '.join(added) or 'none'}"
     desk.out.give({"revision": REVISION, "search_attributes_added": [*added]}, told)
 

@@ -16,12 +16,14 @@ from vertebra.cli.graphs import publish_draft
 from vertebra.cli.inputs import read_inputs
 from vertebra.cli.options import As, AsJson
 from vertebra.client import graphs, temporal
+from vertebra.client.connection import connect
 from vertebra.client.people import acting
 from vertebra.client.starts import Start, start_of
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.fields import fields_of
 from vertebra.store.pool import Connection
 from vertebra.workers.compiling import compile_file, whole_project
+from vertebra.workers.frontend import address_of
 
 app = typer.Typer()
 STARTERS = ("starter", "operator", "admin")
@@ -52,8 +54,8 @@ async def _run(desk: Desk, graph: str, given: Sequence[str], *, follow: bool) ->
     name, version = await _meant(desk, graph)
     async with desk.database() as connection:
         starts = await _starts(connection, desk, (name, version), given)
-        address = temporal.Address(desk.settings.temporal_address, desk.settings.temporal_namespace)
-        client = await temporal.connect(address)
+        address = address_of(desk.settings)
+        client = await connect(address)
         for first in range(0, len(starts), _AT_ONCE):
             await asyncio.gather(*(temporal.start(client, start) for start in starts[first : first + _AT_ONCE]))
         runs = [start.run for start in starts]

@@ -13,9 +13,10 @@ import typer
 from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.logs import configure
 from vertebra.cli.options import AsJson
-from vertebra.client.temporal import Address, has_worker
+from vertebra.client.temporal import has_worker
 from vertebra.schemas.errors import StoreError
 from vertebra.store.schema import check_schema
+from vertebra.workers.frontend import address_of
 from vertebra.workers.main import run_worker
 
 app = typer.Typer()
@@ -50,7 +51,7 @@ async def _check(desk: Desk) -> None:
     """Raises StoreError where Postgres or Temporal is away, or where Temporal has not heard of the worker lately."""
     async with desk.database("vertebra_gate") as connection:
         await check_schema(connection)
-    address = Address(desk.settings.temporal_address, desk.settings.temporal_namespace)
+    address = address_of(desk.settings)
     host = socket.gethostname()
     if not await has_worker(address, host=host):
         raise StoreError(f"no worker of {host} has asked Temporal for runs lately", do="see its log")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
@@ -21,8 +20,9 @@ from temporalio.common import (
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from vertebra.client.connection import Address, connect, opened, refused, unreachable
 from vertebra.client.starts import Start
-from vertebra.schemas.errors import Conflict, StoreError
+from vertebra.schemas.errors import Conflict
 from vertebra.schemas.ids import RUNS
 
 WAKE = "look"
@@ -35,32 +35,12 @@ ATTRIBUTES = {
     "VtDue": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
 }
 """An unregistered one hangs a run."""
-AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
-"""Temporal cannot be reached. The client says `cancelled` for its own time limit and for a connection that was cut."""
-_CONNECT_S = 5.0
 _CALL_S = 10.0
 _WAKE_S = 2.0
 _LATELY = timedelta(minutes=2)
 _TENANT = SearchAttributeKey.for_keyword("VtTenant")
 _GRAPH = SearchAttributeKey.for_keyword("VtGraph")
 _STATE = SearchAttributeKey.for_keyword("VtState")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where Temporal is."""
-
-    address: str
-    namespace: str
-
-
-async def connect(address: Address) -> Client:
-    """A client. Raises StoreError where nobody answers."""
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            return await Client.connect(address.address, namespace=address.namespace)
-    except (RPCError, RuntimeError, TimeoutError):  # the core says RuntimeError where nobody listens
-        raise _unreachable(address.address) from None
 
 
 async def start(client: Client, wanted: Start) -> None:
@@ -86,9 +66,9 @@ async def start(client: Client, wanted: Start) -> None:
     except WorkflowAlreadyStartedError:
         raise Conflict(f"the run id {wanted.run!r} was used before", do="start again: a new id is made") from None
     except RPCError as error:
-        raise _refused(error, client) from None
+        raise refused(error, client) from None
     except TimeoutError:
-        raise _unreachable(client.service_client.config.target_host) from None
+        raise unreachable(client.service_client.config.target_host) from None
 
 
 async def wake(address: Address, run: str) -> bool:
@@ -98,9 +78,9 @@ async def wake(address: Address, run: str) -> bool:
     """
     try:
         async with asyncio.timeout(_WAKE_S):
-            client = await Client.connect(address.address, namespace=address.namespace)
+            client = await opened(address)
             await client.get_workflow_handle(run).signal(WAKE)
-    except (RPCError, RuntimeError, TimeoutError):
+    except (RPCError, RuntimeError, OSError):  # of which a timeout is one
         return False
     return True
 
@@ -120,9 +100,9 @@ async def refusal(client: Client, run: str) -> str | None:
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             return "Temporal holds no such run"
-        raise _refused(error, client) from None
+        raise refused(error, client) from None
     except TimeoutError:
-        raise _unreachable(client.service_client.config.target_host) from None
+        raise unreachable(client.service_client.config.target_host) from None
     return None
 
 
@@ -138,9 +118,9 @@ async def has_worker(address: Address, host: str | None = None) -> bool:
         async with asyncio.timeout(_CALL_S):
             found = await client.workflow_service.describe_task_queue(request)
     except RPCError as error:
-        raise _refused(error, client) from None
+        raise refused(error, client) from None
     except TimeoutError:
-        raise _unreachable(address.address) from None
+        raise unreachable(address.address) from None
     if host is None:
         return len(found.pollers) > 0
     since = datetime.now(UTC) - _LATELY  # Temporal lists who has asked for five minutes; one question lasts up to one
@@ -164,19 +144,7 @@ async def register_attributes(address: Address) -> list[str]:
                     AddSearchAttributesRequest(namespace=address.namespace, search_attributes=missing)
                 )
     except RPCError as error:
-        raise _refused(error, client) from None
+        raise refused(error, client) from None
     except TimeoutError:
-        raise _unreachable(address.address) from None
+        raise unreachable(address.address) from None
     return list(missing)
-
-
-def _refused(error: RPCError, client: Client) -> StoreError:
-    if error.status in AWAY:
-        return _unreachable(client.service_client.config.target_host)
-    return StoreError(f"Temporal refused: {error.message}", do="see: vertebra doctor")
-
-
-def _unreachable(address: str) -> StoreError:
-    return StoreError(
-        f"Temporal cannot be reached at {address}", do="start `vertebra dev`, or set VERTEBRA_TEMPORAL_ADDRESS"
-    )

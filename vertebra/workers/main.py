@@ -19,15 +19,18 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
 from vertebra.activities.watch import SILENT, Watch
-from vertebra.activities.world import World, environment_secret
+from vertebra.activities.world import World
 from vertebra.audit.keys import audit_keys, context_key
 from vertebra.boundary.cel_child import CelChild
 from vertebra.boundary.egress import Egress, Reach
+from vertebra.boundary.secret_store import environment_secret
 from vertebra.boundary.strict_yaml import read_yaml
+from vertebra.client.connection import connect as connected
+from vertebra.client.connection import refused
 from vertebra.ledger.prices import overlay
 from vertebra.providers.registry import Setup, make_providers
 from vertebra.providers.reply_files import read_replies
-from vertebra.schemas.errors import SettingsError, StoreError
+from vertebra.schemas.errors import SettingsError
 from vertebra.schemas.money import PriceTable
 from vertebra.settings import Settings
 from vertebra.store.artifacts import Artifacts, open_folder
@@ -36,6 +39,7 @@ from vertebra.store.schema import check_schema
 from vertebra.tools.host_client import ToolHost
 from vertebra.tools.registry import Registry, builtin_tools
 from vertebra.workers.build import working
+from vertebra.workers.frontend import address_of
 from vertebra.workers.keeper import DUTIES, Keeper
 from vertebra.workers.keeper.duty import Duty
 from vertebra.workers.keeper.gauges import gauges_duty
@@ -91,14 +95,13 @@ async def collected(settings: Settings, world: World) -> AsyncIterator[tuple[Dut
 
 async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
     """A client with the plugin, to a namespace that has our search attributes. Raises SettingsError, StoreError."""
-    address, namespace = settings.temporal_address, settings.temporal_namespace
+    client = await connected(address_of(settings), plugins=[plugin()], runtime=runtime)
+    namespace = client.namespace
+    request = ListSearchAttributesRequest(namespace=namespace)
     try:
-        client = await Client.connect(address, namespace=namespace, plugins=[plugin()], runtime=runtime)
-        request = ListSearchAttributesRequest(namespace=namespace)
         known = (await client.operator_service.list_search_attributes(request)).custom_attributes
-    except (RPCError, RuntimeError) as error:
-        do = "start `vertebra dev`, or set VERTEBRA_TEMPORAL_ADDRESS"
-        raise StoreError(f"Temporal was not reached at {address}: {error}", do=do) from error
+    except RPCError as error:
+        raise refused(error, client) from None
     missing = [name for name in ATTRIBUTES if name not in known]
     if missing:
         # an unregistered attribute would hang every run at its first write

@@ -13,7 +13,8 @@ from temporalio.client import Client
 from tests.integration.cli.shell import Shell
 from tests.integration.workers.desk import until
 from tests.stores import Migrated
-from vertebra.client.temporal import Address, has_worker
+from vertebra.client.connection import Address
+from vertebra.client.temporal import has_worker
 from vertebra.settings import PREFIX
 from vertebra.workers.build import working
 from vertebra.workers.plugin import plugin

@@ -16,8 +16,9 @@ from tests.integration.runs.waits import ended, waiting
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
 from vertebra.client.approvals import Verdict, approval, decide
+from vertebra.client.connection import Address
 from vertebra.client.signing import Signer
-from vertebra.client.temporal import Address, register_attributes
+from vertebra.client.temporal import register_attributes
 from vertebra.schemas.errors import StoreError
 from vertebra.services.state import Services
 from vertebra.store.migrate import migrate

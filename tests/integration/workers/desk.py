@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from tests.stage import Stage
-from vertebra.client.temporal import AWAY
+from vertebra.client.connection import AWAY
 from vertebra.store.transaction import Query, Row, once
 from vertebra.workers.keeper import Keeper, Times, executions
 from vertebra.workers.keeper import resume as resuming

@@ -18,7 +18,7 @@ from tests.make import graph as make_graph
 from tests.make import tool
 from tests.stage import Stage
 from tests.stores import attempt, books, new_call
-from vertebra.client.temporal import AWAY
+from vertebra.client.connection import AWAY
 from vertebra.ledger.attempts import check_books_query
 from vertebra.schemas.ids import CallId, RunId
 from vertebra.store.transaction import Row, once

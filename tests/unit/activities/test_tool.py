@@ -12,7 +12,8 @@ import pytest
 from tests import make
 from vertebra.activities import llm, tool
 from vertebra.activities.performed import Caller, Performed
-from vertebra.activities.world import World, environment_secret
+from vertebra.activities.world import World
+from vertebra.boundary.secret_store import environment_secret
 from vertebra.providers.registry import Providers
 from vertebra.schemas.call import Prepared
 from vertebra.schemas.canonical import Digest

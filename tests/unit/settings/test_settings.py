@@ -150,3 +150,40 @@ def test_an_endpoint_that_would_leak_is_refused(project: Path, endpoint: str, sa
 
     assert "VERTEBRA_ENDPOINTS" in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"TLS": "perhaps"}, "VERTEBRA_TEMPORAL_TLS: "),
+        ({"TLS": "true", "TLS_SERVER_NAME": "https://temporal.example"}, "VERTEBRA_TEMPORAL_TLS_SERVER_NAME: "),
+        ({"TLS": "true", "TLS_CERT": "client.pem"}, "temporal_tls_key.*set both.*VERTEBRA_TEMPORAL_TLS_KEY"),
+        ({"TLS": "true", "TLS_KEY": "client.key"}, "VERTEBRA_TEMPORAL_TLS_KEY: .*set both"),
+        ({"TLS": "true", "API_KEY": SECRET}, "VERTEBRA_TEMPORAL_API_KEY: .*secret://env/NAME"),
+        ({"TLS": "true", "API_KEY": f"secret://vault/{SECRET}"}, "VERTEBRA_TEMPORAL_API_KEY: .*secret://env/NAME"),
+        ({"API_KEY": "secret://env/CLOUD_KEY"}, "VERTEBRA_TEMPORAL_API_KEY: .*only with TLS.*VERTEBRA_TEMPORAL_TLS"),
+        ({"TLS": "false", "TLS_CA": "ca.pem"}, "VERTEBRA_TEMPORAL_TLS_CA: .*only with TLS"),
+        ({"TLS_SERVER_NAME": "temporal.example"}, "VERTEBRA_TEMPORAL_TLS_SERVER_NAME: .*only with TLS"),
+        ({"TLS_CACERT": "ca.pem"}, "VERTEBRA_TEMPORAL_TLS_CA"),
+    ],
+)
+def test_a_line_to_temporal_is_not_half_secured(project: Path, given: dict[str, str], said: str) -> None:
+    """What counts only with TLS, a certificate without its key, and a key in place of its name stop the start."""
+    environ = {f"VERTEBRA_TEMPORAL_{name}": value for name, value in given.items()}
+
+    with pytest.raises(SettingsError, match=said) as refused:
+        load(project, environ)
+
+    assert SECRET not in str(refused.value)
+
+
+def test_a_secured_line_is_read(project: Path) -> None:
+    """Files start at the project, the key is a name in the file too, and the local services are left out."""
+    text = 'temporal_tls = true\ntemporal_tls_ca = "tls/ca.pem"\ntemporal_api_key = "secret://file/run/secrets/key"\n'
+    (project / "vertebra.toml").write_text(text)
+
+    settings = load(project, {}, Layers({}, {"temporal_address": "127.0.0.1:7", "gate_dsn": "postgresql://x"})).settings
+
+    assert (True, project / "tls" / "ca.pem") == (settings.temporal_tls, settings.temporal_tls_ca)
+    assert "secret://file/run/secrets/key" == shown(settings)["temporal_api_key"]
+    assert ("127.0.0.1:7233", None) == (settings.temporal_address, settings.gate_dsn)

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from temporalio.service import RPCError
 
 from vertebra.activities import entries
-from vertebra.client.temporal import AWAY
+from vertebra.client.connection import AWAY
 from vertebra.schemas.errors import NotFound
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, once, transaction

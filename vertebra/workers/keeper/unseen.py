@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from temporalio.service import RPCError
 
 from vertebra.activities import entries
-from vertebra.client.temporal import AWAY
+from vertebra.client.connection import AWAY
 from vertebra.schemas.call import CallError
 from vertebra.schemas.run import RunEnd
 from vertebra.store.queries import named

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vertebra.activities.world import environment_secret
+from vertebra.boundary.secret_store import environment_secret
 from vertebra.schemas.errors import SettingsError
 
 CANARY = "sk-canary-0123"
