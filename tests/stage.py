@@ -118,10 +118,14 @@ class Stage:
         self.keys[name] = key
         return key
 
-    async def publish(self, graph: CompiledGraph, by: str = "ada", tools: Sequence[ProjectTool] = ()) -> None:
+    async def publish(
+        self, graph: CompiledGraph, by: str = "ada", tools: Sequence[ProjectTool] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Publish a graph and everything that it pins."""
         cited = [prompt for prompt in self.prompts.values() if prompt.digest in graph.prompts.values()]
         pins = [put_text_query("default", "prompt", prompt.canonical) for prompt in cited]
+        pins += [put_text_query("default", "source", text.encode()) for text in (files or {}).values()]
         for name in graph.tools:
             own = next((tool for tool in tools if tool.spec.name == name), None)
             spec = self.world.registry.get(name).spec if own is None else own.spec
@@ -279,12 +283,16 @@ class Stage:
         lines = [json.loads(line) for line in self.sales.read_text().splitlines()]
         return [line for line in lines if run in (None, line["run"])]
 
-    def compile(self, text: str, file: str = "test.yaml", tools: Sequence[ProjectTool] = ()) -> CompiledGraph:
-        """A graph of the test's own, over the project's prompts and the built-in tools."""
+    def compile(
+        self, text: str, file: str = "test.yaml", tools: Sequence[ProjectTool] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> CompiledGraph:  # fmt: skip
+        """A graph of the test's own, over the project's prompts and the built-in tools; `files`: those of routers."""
         specs = {**self.world.registry.specs, **{one.spec.name: one.spec for one in tools}}
         catalogue = Catalogue(
             prompts=self.prompts,
             tools=specs,
+            files=files or {},
             prices=self.project.prices,
         )
         return compile_graph(read_graph(text, file), catalogue)

@@ -127,35 +127,59 @@ class AgentGraph(authored.AgentGraph):
         """A plain edge to the end of the run; a node without edges has one anyway."""
         return self._edge(node, END, {}, _caller())
 
-    def conditional(self, from_node: str, condition: Router, true_node: str, false_node: str) -> AgentGraph:
-        """Go one way or the other, by a CEL condition or by a function of a project file that returns a node's name."""
+    def conditional(
+        self,
+        from_node: str,
+        condition: Router,
+        true_node: str,
+        false_node: str,
+        *,
+        input: Mapping[str, Json] | None = None,
+    ) -> AgentGraph:
+        """Go one way or the other, by a CEL condition or by a function of a project file that returns a node's name.
+
+        `input` gives the function its parameters, each a path or `{"value": ..}`; a condition names its paths itself.
+        """
         site = _caller()
-        if not callable(condition) and not _is_reference(condition):
-            made = self._edge(from_node, true_node, {"when": condition}, site)
-            return made._edge(from_node, false_node, {"else": True}, site)
-        return self._routed(from_node, condition, {"true": true_node, "false": false_node}, site)
+        if callable(condition) or _is_reference(condition):
+            return self._routed(from_node, condition, (true_node, false_node), input, site)
+        if input is not None:
+            message = f"the condition {condition!r} takes no input"
+            raise GraphError(message, at=site, do="write the paths into the condition, or name a function")
+        made = self._edge(from_node, true_node, {"when": condition}, site)
+        return made._edge(from_node, false_node, {"else": True}, site)
 
     def add_dynamic_router(
-        self, from_node: str, router_func: Router, targets: Sequence[str] | Mapping[str, str]
+        self,
+        from_node: str,
+        router_func: Router,
+        targets: Sequence[str],
+        *,
+        input: Mapping[str, Json] | None = None,
     ) -> AgentGraph:
-        """Have a function of a project file choose among the targets; a mapping tells which answer means which node."""
-        named = dict(targets) if isinstance(targets, Mapping) else {name: name for name in targets}
-        return self._routed(from_node, router_func, named, _caller())
+        """Have a function of a project file choose among the targets, by returning the name of one.
+
+        `input` gives the function its parameters, each a path or `{"value": ..}`.
+        """
+        return self._routed(from_node, router_func, targets, input, _caller())
 
     def add_guardrail(self, id: str, /, *, on: str, when: str, action: str, at: str = "before") -> AgentGraph:
         """A rule over telemetry or content."""
         given: Json = {"id": id, "on": on, "at": at, "when": when, "action": action}
         return self._append("guardrails", given, _caller())
 
-    def _routed(self, node: str, router: Router, targets: Mapping[str, str], site: str) -> AgentGraph:
+    def _routed(
+        self, node: str, router: Router, targets: Sequence[str], given: Mapping[str, Json] | None, site: str
+    ) -> AgentGraph:
         name = f"{node}_router"
-        keys: Json = {"type": "router", "function": _reference(router, site)}
-        made = self._put(("nodes", name), keys, site)
-        made = made._edge(node, name, {}, site)
-        answers = list(targets.items())
-        for answer, target in answers[:-1]:
-            made = made._edge(name, target, {"when": f"{name}.next == '{answer}'"}, site)
-        return made._edge(name, answers[-1][1], {"else": True}, site) if answers else made
+        keys: dict[str, Json] = {"type": "router", "function": _reference(router, site)}
+        if given is not None:
+            keys["input"] = dict(given)
+        made = self._put(("nodes", name), keys, site)._edge(node, name, {}, site)
+        # plain edges: of conditions the last would have to be an else, which takes whatever the function says
+        for target in targets:
+            made = made._edge(name, target, {}, site)
+        return made
 
     def _edge(
         self, sources: str | Sequence[str], targets: str | Sequence[str], options: Mapping[str, Json], site: str

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
 from tests.integration.runs.waits import ended, tasks, waiting
 from tests.stage import Stage
-from vertebra.compiler import Catalogue, compile_graph, read_graph
+from vertebra.client.graphs import PinnedText, publish
+from vertebra.client.signing import Signer
+from vertebra.compiler import AgentGraph, Catalogue, compile_graph
 from vertebra.schemas.canonical import digest_of
 from vertebra.schemas.graph import CompiledGraph
-from vertebra.store.texts import put_text_query
-from vertebra.store.transaction import once
+from vertebra.store.pool import connect
 
 pytestmark = [
     pytest.mark.server,
     pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)"),
 ]
 
+FILE = "tools/routes.py"
 TEXT = """
 def choose(kind: str) -> str:
     if kind == "crash":
@@ -38,16 +42,15 @@ nodes:
   parse_word: {type: rules, default: {ok: {value: true}}}
 """
 FIELD = "field: input.kind, routes: {pdf: parse_pdf, word: parse_word}"
-FUNCTION = 'function: "tools/routes.py:choose", input: {kind: input.kind}'
+FUNCTION = f'function: "{FILE}:choose", input: {{kind: input.kind}}'
 
 
 async def published(stage: Stage, name: str, router: str) -> CompiledGraph:
     text = GRAPH.replace("NAME", name).replace("ROUTER", router)
     if "function" in router:
         text += "edges:\n  - route -> parse_pdf\n  - route -> parse_word\n"
-        await once(stage.api, [put_text_query("default", "source", TEXT.encode())])
-    graph = compile_graph(read_graph(text, "test.yaml"), Catalogue(files={"tools/routes.py": TEXT}))
-    await stage.publish(graph)
+    graph = stage.compile(text, files={FILE: TEXT})
+    await stage.publish(graph, files={FILE: TEXT})
     return graph
 
 
@@ -84,6 +87,53 @@ async def test_a_choice_that_is_none_blocks_and_names_the_value(
 
     assert (error, True) == (found["type"], said in found["message"])
     assert "parse_pdf#1" in await tasks(handle.id, stage)
+
+
+@pytest.fixture(params=["add_dynamic_router", "conditional"])
+async def built(request: pytest.FixtureRequest, stage: Stage, tmp_path: Path) -> CompiledGraph:
+    """A graph of Python whose router is a function, as its author imports it; published as a program does."""
+    path = tmp_path / FILE
+    path.parent.mkdir()
+    path.write_text(TEXT)
+    choose = runpy.run_path(str(path))["choose"]
+    made = AgentGraph(f"built-{request.param.replace('_', '-')}", "1.0.0")
+    made = made.with_input(kind={"type": "string", "required": True})
+    made = made.with_spine(principal="svc-support", expires_in="1h")
+    for name in ("begin", "parse_pdf", "parse_word"):
+        made = made.add_node(name, type="rules", default={"ok": {"value": True}})
+    if request.param == "conditional":
+        made = made.conditional("begin", choose, "parse_pdf", "parse_word", input={"kind": "input.kind"})
+    else:
+        made = made.add_dynamic_router("begin", choose, ["parse_pdf", "parse_word"], input={"kind": "input.kind"})
+    graph = compile_graph(made, Catalogue(files={FILE: TEXT}))
+    connection = await connect(str(stage.api.conninfo))
+    async with connection:
+        await publish(connection, Signer("ada", stage.keys["ada"]), graph, [PinnedText("source", TEXT.encode())])
+    return graph
+
+
+async def test_a_function_that_the_builder_was_given_chooses_on_the_server(stage: Stage, built: CompiledGraph) -> None:
+    """Each of its answers leads to the node of that name."""
+    handles = [await stage.start(built, {"kind": kind}) for kind in ("pdf", "word")]
+    for handle in handles:
+        await ended(handle, stage)
+
+    assert [["begin#1", "begin_router#1", f"parse_{kind}#1"] for kind in ("pdf", "word")] == [
+        await tasks(handle.id, stage) for handle in handles
+    ]
+
+
+async def test_an_answer_that_is_no_target_of_the_builders_router_blocks(stage: Stage, built: CompiledGraph) -> None:
+    """It takes no way that nobody chose, the last one neither; an operator says where to go on."""
+    handle = await stage.start(built, {"kind": "excel"})
+    wait = await waiting(handle.id, stage, "blocked")
+    found = json.loads(bytes(wait["error"]))
+
+    await stage.command(handle.id, "override", "begin_router", 1, arguments={"next": "parse_pdf"})
+    await ended(handle, stage)
+
+    assert ("BadToolOutput", True) == (found["type"], '"parse_excel"' in found["message"])
+    assert ["begin#1", "parse_pdf#1"] == [task for task in await tasks(handle.id, stage) if "router" not in task]
 
 
 async def test_a_function_whose_text_was_changed_in_the_store_is_not_run(stage: Stage) -> None:

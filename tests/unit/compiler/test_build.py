@@ -170,6 +170,43 @@ def test_a_python_function_becomes_a_router_that_names_it() -> None:
     assert ("router", "tools/route.py:choose") == (routed.nodes["a_router"].type, routed.nodes["a_router"].function)
 
 
+ROUTED = """
+graph: g
+version: 1.0.0
+input: {kind: {type: string, required: true}}
+nodes:
+  a: {type: rules, default: {ok: {value: true}}}
+  b: {type: rules, default: {ok: {value: true}}}
+  c: {type: rules, default: {ok: {value: true}}}
+  a_router: {type: router, function: "tools/route.py:choose", input: {kind: input.kind}}
+edges:
+  - a -> a_router
+  - a_router -> b
+  - a_router -> c
+"""
+
+
+@pytest.mark.parametrize("method", ["add_dynamic_router", "conditional"])
+def test_a_routers_function_is_given_input_and_its_targets_are_plain_edges(method: str) -> None:
+    """As in YAML, so that an answer which is no target blocks and takes no other way."""
+    catalogue = Catalogue(files={"tools/route.py": "def choose(kind): return kind"})
+    made = AgentGraph("g", "1.0.0").with_input(kind={"type": "string", "required": True})
+    made = made.add_node("a", **OK).add_node("b", **OK).add_node("c", **OK)
+
+    if method == "conditional":
+        made = made.conditional("a", "tools/route.py:choose", "b", "c", input={"kind": "input.kind"})
+    else:
+        made = made.add_dynamic_router("a", "tools/route.py:choose", ["b", "c"], input={"kind": "input.kind"})
+
+    assert compile_text(ROUTED, "g.yaml", catalogue).digest == compile_graph(made, catalogue).digest
+
+
+def test_a_condition_that_is_no_function_takes_no_input() -> None:
+    """What would be passed over in silence is refused, in the very call."""
+    with pytest.raises(GraphError, match="takes no input"):
+        AgentGraph("g", "1.0.0").add_node("a", **OK).conditional("a", "true", "b", "c", input={"kind": "input.kind"})
+
+
 @pytest.mark.parametrize("function", [lambda: "b", test_a_name_is_written_once], ids=["lambda", "elsewhere"])
 def test_a_function_that_is_in_no_project_file_is_refused(function: Any) -> None:
     """It could not be found again where the run goes on."""
