@@ -38,7 +38,7 @@ class Killer:
         await asyncio.sleep(self.chance.uniform(0.0, self.gap_s))
         self.in_flight.append(await self._flying(victim))
         if victim == "tool host":
-            os.kill(await self._tool_host(), signal.SIGKILL)
+            os.kill(await tool_host_of(self.plant), signal.SIGKILL)
         else:
             self.plant.supervisor.kill(victim)
         self.killed[victim] += 1
@@ -46,19 +46,9 @@ class Killer:
 
     async def _wait_ready(self, victim: str) -> None:
         if victim == "tool host":
-            await self._tool_host()
+            await tool_host_of(self.plant)
         else:
             await self.plant.supervisor.wait_ready(victim)
-
-    async def _tool_host(self) -> int:
-        """The process of the worker's tool host, once there is one."""
-        for _ in range(2 * _LOOKS):
-            pid = self.plant.supervisor.child("worker").pid
-            hosts = [] if pid is None else [child for child in children(pid) if _TOOL_HOST in command_line(child)]
-            if hosts:
-                return hosts[0]
-            await asyncio.sleep(_LOOK_S)
-        raise AssertionError("the worker has no tool host")
 
     async def _until_flying(self, victim: str) -> None:
         """A worker takes a while to start, and lost calls wait for their heartbeat's end."""
@@ -80,6 +70,17 @@ class Killer:
         )
         flying: int = row["flying"]
         return flying
+
+
+async def tool_host_of(plant: Plant) -> int:
+    """The process of the worker's tool host, once there is one."""
+    for _ in range(2 * _LOOKS):
+        pid = plant.supervisor.child("worker").pid
+        hosts = [] if pid is None else [child for child in children(pid) if _TOOL_HOST in command_line(child)]
+        if hosts:
+            return hosts[0]
+        await asyncio.sleep(_LOOK_S)
+    raise AssertionError("the worker has no tool host")
 
 
 def children(pid: int) -> list[int]:
