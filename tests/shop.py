@@ -23,6 +23,8 @@ class Shop:
     asked: list[Asked] = field(default_factory=list)
     broken: int = 0
     """How many of the next requests to `/broken` fail."""
+    silent: int = 0
+    """How many of the next requests to `/silent` are heard and never answered."""
     out: Egress | None = None
 
     @property
@@ -33,6 +35,9 @@ class Shop:
         if asked.path.startswith("/broken") and self.broken:
             self.broken -= 1
             return reply(503)
+        if asked.path.startswith("/silent") and self.silent:
+            self.silent -= 1
+            return b""
         body = json.dumps({"total": 41, "echo": asked.headers.get("authorization", "")}).encode()
         return reply(body=body, headers={"content-type": "application/json"})
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, LiteralString
 
+import pytest
 from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
@@ -18,14 +19,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from tests.integration.runs.waits import row_of
 from tests.stage import Stage
 from vertebra.client.connection import AWAY
 from vertebra.store.transaction import Query, Row, once
-from vertebra.workers.keeper import Keeper, Times, executions
+from vertebra.workers.keeper import Keeper, Times, executions, unseen
 from vertebra.workers.keeper import resume as resuming
 from vertebra.workers.keeper.duty import Office
 
 QUEUE = "stand-ins"
+WAYS = [pytest.param(True, id="history"), pytest.param(False, id="no-history")]
 RUN: LiteralString = """
 insert into runs (id, chain, execution_id, graph, version, graph_digest, correlation_id, principal, started_by, input,
     input_digest, touched_at)
@@ -188,3 +191,15 @@ async def go_on(stage: Stage, run: str) -> None:
         return all(row["done_at"] is not None for row in await outbox(stage, run, "resume"))
 
     await until(done)
+
+
+async def goes_on(stage: Stage, handle: Handle, history: bool) -> None:
+    """Terminate the run, and resume it with or without its history."""
+    await handle.terminate(reason="by hand")
+    place = await row_of(handle.id, stage)
+    found = await executions.standing(stage.client, handle.id, place["chain"], place["execution_id"])
+    assert await unseen.close_unseen(office(stage), place, found)
+    if not history:
+        await delete(stage, handle.id)
+    await resume(stage, handle.id)
+    await go_on(stage, handle.id)

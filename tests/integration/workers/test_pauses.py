@@ -9,8 +9,8 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from tests.integration.runs.waits import Handle, ended
-from tests.integration.workers.desk import told, until
-from tests.integration.workers.test_resume_decisions import HEAD, WAYS, goes_on
+from tests.integration.workers.desk import WAYS, goes_on, told, until
+from tests.integration.workers.test_resume_decisions import HEAD
 from tests.stage import Stage
 from vertebra.schemas.canonical import Json
 

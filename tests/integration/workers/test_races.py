@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.runs.waits import waiting
-from tests.integration.workers.desk import told
-from tests.integration.workers.test_resume_decisions import BROKEN, HEAD, WAYS, completed, goes_on
+from tests.integration.workers.desk import WAYS, goes_on, told
+from tests.integration.workers.test_resume_decisions import BROKEN, HEAD, completed
 from tests.stage import Stage
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.runs.waits import Handle, ended, row_of, waiting
-from tests.integration.workers.desk import delete, go_on, office, resume, until
+from tests.integration.runs.waits import Handle, ended, waiting
+from tests.integration.workers.desk import WAYS, goes_on, until
 from tests.stage import Stage
 from vertebra.schemas.canonical import Json
-from vertebra.workers.keeper import executions, unseen
 
 pytestmark = [pytest.mark.server]
 
@@ -38,7 +37,6 @@ ONE = "  one: {agent: speaker, input: {text: input.text}}\n"
 BROKEN = """  broken: {agent: speaker, input: {text: input.text}, retry: {max_attempts: 1, backoff: 10ms}}
   two: {agent: speaker, input: {text: input.text}, write: {said: text}}
 """
-WAYS = [pytest.param(True, id="history"), pytest.param(False, id="no-history")]
 
 
 async def started(stage: Stage, name: str, body: str) -> Handle:
@@ -46,18 +44,6 @@ async def started(stage: Stage, name: str, body: str) -> Handle:
     graph = stage.compile(HEAD.replace("NAME", name) + body)
     await stage.publish(graph)
     return await stage.start(graph, {"text": "first"})
-
-
-async def goes_on(stage: Stage, handle: Handle, history: bool) -> None:
-    """Terminate the run, and resume it with or without its history."""
-    await handle.terminate(reason="by hand")
-    place = await row_of(handle.id, stage)
-    found = await executions.standing(stage.client, handle.id, place["chain"], place["execution_id"])
-    assert await unseen.close_unseen(office(stage), place, found)
-    if not history:
-        await delete(stage, handle.id)
-    await resume(stage, handle.id)
-    await go_on(stage, handle.id)
 
 
 async def completed(stage: Stage, run: str) -> None:
