@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,27 @@ from vertebra.services.state import Services, find_services
 pytestmark = pytest.mark.server
 READY_S = 180
 QUESTION = ("-i", "ticket=Hello, when will my parcel arrive?", "-i", "email=mia@example.com")
+TAXED = """
+graph: taxed
+version: 1.0.0
+input: {net: {type: integer, required: true}}
+output: {gross: {type: integer, from: add.gross}}
+spine: {permissions: [execute_tools], tools: [add_tax], expires_in: 1h}
+nodes:
+  add: {type: tool, tool: add_tax, args: {net: input.net}}
+"""
+TAX = """
+from typing import TypedDict
+from vertebra.tools.contract import tool
+
+class Gross(TypedDict):
+    gross: int
+
+@tool(effect="pure")
+def add_tax(net: int) -> Gross:
+    'Add the tax.'
+    return {"gross": net * 119}
+"""
 REFUND = ("-i", "ticket=My Grind 60 (order 6033, $249.00) arrived with a cracked hopper.", "-i", "email=p@example.org")
 
 
@@ -68,6 +90,23 @@ class Laptop:
         assert "awaiting_human" == found["state"], found
         assert isinstance(found["approvals"], list)
         return str(found["run"]), str(found["approvals"][0])
+
+    @property
+    def log(self) -> str:
+        """What `vertebra dev` has said so far."""
+        return (self.project.parent / "dev.log").read_text(encoding="utf-8")
+
+    def edit(self, file: str, text: str, says: str) -> str:
+        """Write a file of the project; the line that `vertebra dev` says about it."""
+        before = len(self.log)
+        (self.project / file).write_text(text, encoding="utf-8")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            lines = [line for line in self.log[before:].split("\n")[:-1] if line.startswith(says)]
+            if lines:
+                return lines[0]
+            time.sleep(0.1)
+        raise AssertionError(f"dev never said {says!r}: {self.log[before:]}")
 
     @property
     def services(self) -> Services:
@@ -213,6 +252,42 @@ def test_versions_are_immutable_and_an_older_one_comes_back(laptop: Laptop) -> N
         assert 1 == laptop.call("publish", "customer-support", "--as", "ada").code
     finally:
         file.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)")
+def test_an_edited_tool_is_what_the_next_run_uses(laptop: Laptop) -> None:
+    """A new file, an edit and a mended one are taken up; a broken one is told, and the version before it stays."""
+    (laptop.project / "tools").mkdir(exist_ok=True)
+    (laptop.project / "tools/tax.py").write_text(TAX)
+    file = "tools/tax.py"
+    try:
+        first = laptop.edit("graphs/taxed.yaml", TAXED, "published taxed@1.0.0+dev.")
+        answers = [_gross(laptop)]
+        second = laptop.edit(file, TAX.replace("119", "107"), "published taxed@1.0.0+dev.")
+        answers.append(_gross(laptop))
+        told = laptop.edit(file, TAX.replace("from typing", "import requests\nfrom typing"), "error: ")
+        answers.append(_gross(laptop))
+        third = laptop.edit(file, TAX.replace("119", "100"), "published taxed@1.0.0+dev.")
+        answers.append(_gross(laptop))
+    finally:
+        shutil.rmtree(laptop.project / "tools")
+        (laptop.project / "graphs/taxed.yaml").unlink()
+
+    assert [119, 107, 107, 100] == answers
+    assert 3 == len({first, second, third})
+    assert told.startswith("error: tools/tax.py:2: it cannot be imported: ModuleNotFoundError: ")
+
+
+def _gross(laptop: Laptop) -> Json:
+    """What a run gives that is started now."""
+    value = laptop.call("run", "taxed", "-i", "net=1", "--json").json
+    assert isinstance(value, dict)
+    assert isinstance(value["runs"], list)
+    [run] = value["runs"]
+    assert isinstance(run, dict)
+    result = laptop.call("runs", "result", str(run["run"]), "--json").json
+    assert isinstance(result, dict)
+    return result["gross"]
 
 
 def test_the_audit_holds_and_a_changed_export_is_found(laptop: Laptop, tmp_path: Path) -> None:
