@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.contracts.vendors.cases import CASES, IMITATED, IMITATIONS, Case, pairs, table
+from tests.contracts.vendors.imitation import NotInstalled, found, install
 from tests.contracts.vendors.rigs import Rig
 from vertebra.providers.errors import MEANINGS, RULES
 
@@ -21,6 +24,20 @@ async def test_a_vendor_keeps_the_contract(
     await case.prove(rig)
 
     passed.add((request.node.callspec.params["rig"], case.name))
+
+
+@pytest.mark.parametrize("ask", [found, install])
+def test_an_old_node_is_told_as_such(
+    ask: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian 12 has such a one: its cases are not run, for a reason, and are no failures."""
+    for name in ("node", "npm"):
+        (tmp_path / name).write_text("#!/bin/sh\necho v18.20.4\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(NotInstalled, match=r"not run: node v18\.20\.4 is too old; install 20"):
+        ask()
 
 
 def test_the_table_shows_what_was_passed(

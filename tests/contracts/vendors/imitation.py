@@ -20,7 +20,10 @@ HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"
 _PROGRAM = "node_modules/@copilotkit/aimock/dist/cli.js"
 _FIRST: Json = {"fixtures": [{"match": {"userMessage": "never said"}, "response": {"content": "nothing"}}]}
-NO_NODE = "not run: no node; install it: apt-get install nodejs npm (20 or newer)"
+_OLDEST = 20
+"""The oldest major release that package.json allows; on an older one the imitation ends as it begins."""
+_DO = f"install {_OLDEST} or newer (Debian 13: apt-get install nodejs npm)"
+NO_NODE = f"not run: no node; {_DO}"
 
 
 class NotInstalled(Exception):
@@ -35,19 +38,28 @@ def folder() -> Path:
 
 def found() -> Path:
     """Its program. Raises NotInstalled."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise NotInstalled(NO_NODE)
+    _check_node()
     program = folder() / _PROGRAM
     if not program.is_file():
         raise NotInstalled(f"not run: no @copilotkit/aimock in {folder()}; the beginning of this session says why")
     return program
 
 
+def _check_node() -> None:
+    """Raises NotInstalled."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        raise NotInstalled(NO_NODE)
+    version = subprocess.run(
+        ("node", "--version"), capture_output=True, text=True, timeout=60, check=True
+    ).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < _OLDEST:
+        raise NotInstalled(f"not run: node {version} is too old; {_DO}")
+
+
 def install() -> None:
     """Have it at hand. Raises NotInstalled. Takes seconds, and the network, the first time; nothing after that."""
     home = folder()
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise NotInstalled(NO_NODE)
+    _check_node()
     if (home / _PROGRAM).is_file():
         return
     home.parent.mkdir(parents=True, exist_ok=True)
