@@ -76,6 +76,17 @@ async def forge_command(stage: Stage, run: str, verb: str, forgery: Forgery) -> 
     await once(stage.api, [Query("forge", _COMMAND, {"id": id_, **place, **where, **row} | forgery.columns)])
 
 
+async def flood(stage: Stage, run: str, forgery: Forgery, number: int) -> None:
+    """Write so many events to this run, past the command that counts them."""
+    place = {"run": run, "epoch": 0, "node": None, "visit": None}
+    rows = []
+    for id_ in (secrets.token_hex(10) for _ in range(number)):
+        about = _about(stage, "command", forgery, id=id_, **place, verb="event")
+        rows.append({"id": id_, **place, **row_of(forgery, about, stage.keys[forgery.by])})
+    async with stage.api.connection() as connection, connection.cursor() as cursor:
+        await cursor.executemany(_COMMAND, rows)
+
+
 async def told(run: str, operation: str, stage: Stage) -> list[dict[str, object]]:
     """The entries of one operation in the run's own stream."""
     rows = await stage.sql(

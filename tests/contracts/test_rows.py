@@ -244,6 +244,17 @@ async def by_themselves() -> list[Told]:
         taken = {"node": "draft", "visit": 1, "kind": "plan", "body": body, "digest": "event"}
         await two.say("gate", "put_envelope", tenant=tenant, **of_run, **taken)
         await two.say("steps", "taken_events", **of_run)
+        sent = order | {"verb": "event", "arguments": b"12345"}
+        for number in range(6):
+            of_it = {**signed, "nonce": f"event-{number}"}
+            await two.say("client", "put_command", tenant=tenant, id=f"e{number}", **of_run, **sent, **of_it)
+        body = b'{"inline":{"event":"e0"}}'
+        await two.say("gate", "put_envelope", tenant=tenant, **of_run, **taken | {"visit": 2, "body": body})
+        await two.say("steps", "apply_command", id="e0")
+        await two.say("client", "unread_events", **of_run)
+        for visits, most, most_bytes in (([], 3, 999), ([1, 2], 9, 11), ([2], 9, 10), ([2], 0, 0)):
+            bound = {"nodes": ["draft"] * len(visits), "visits": visits, "most": most, "most_bytes": most_bytes}
+            await two.say("steps", "sent_events", **of_run, **bound)
         await two.say("steps", "run_contexts", **of_run)
         await two.say("steps", "touch_execution", **of_run, execution_id="another")
         await two.say("steps", "run_row", **of_run)

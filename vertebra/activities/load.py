@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from vertebra.activities import entries, orders
+from vertebra.activities import entries, orders, sent
 from vertebra.activities.orders import arguments_of, whole
 from vertebra.activities.sent import Events, taken_of
 from vertebra.activities.world import World
@@ -46,32 +46,31 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
     """Write down what waits, apply what was signed, and answer. Raises NotFound, PermissionDenied, StoreError."""
     async with transaction(world.pool) as opened:
         rows = await opened.trip(_reads(given, run))
-        heads, pinned, approvals, decisions, commands, people, lives, pending, answered, taken = rows
+        heads, pinned, approvals, decisions, commands, people, events, lives, pending, answered, taken = rows
         if not heads:
             raise NotFound(f"no run {run!r} was admitted")
         await _check_open(heads[0], execution, opened)
         known = people_of(people)
         found = Found(heads[0])
-        ordered = orders.judged(commands, known, heads[0], world)
+        ordered = orders.judged([*commands, *events], known, heads[0], world)
         valid = ordered.valid
         found.writes += ordered.writes
         found.told += ordered.told
         found.ended = next((row for row in valid if _ends(row, heads[0])), None)
         graph = await world.graph(pinned[0]["graph_digest"])
-        sent = Events(heads[0], graph, [row for row in valid if row["verb"] == "event"], taken_of(taken))
+        inbox = Events(heads[0], graph, [row for row in valid if row["verb"] == "event"], taken_of(taken))
         for ask in given.asks:
             if ask.kind == "event":
-                _came(sent.answer(ask, world), found)
+                _came(inbox.answer(ask, world), found)
             else:
                 _answer(ask, approvals, decisions, valid, lives, known, found, world)
-        found.writes += sent.writes
-        found.told += sent.told
+        found.writes += inbox.writes
+        found.told += inbox.told
         _arrived(given, answered, found)
         envelopes, told = await entries.notes(opened, given.notes, heads[0], graph, world)
         told += found.told
-        looked = Query(
-            "done_wake", named("steps", "done_wake"), {"run": run, "refs": _refs(decisions, commands, answered)}
-        )
+        refs = _refs(decisions, [*commands, *events], answered)
+        looked = Query("done_wake", named("steps", "done_wake"), {"run": run, "refs": refs})
         writes = [*envelopes, *found.writes, *_waits(given, approvals, found), looked]
         await opened.commit([*writes, *entries.append(heads[0], told, world)])
     return _loaded(found, pending)
@@ -98,6 +97,7 @@ def _reads(given: LoadInput, run: str) -> list[Query]:
         Query("asked_approvals", named("steps", "asked_approvals"), {"ids": ids}),
         Query("asked_decisions", named("steps", "asked_decisions"), {"ids": ids}),
         *orders.reads(run),
+        sent.reads(run, given.asks),
         Query("context_lives", named("steps", "context_lives"), of_run),
         Query("open_approvals", named("steps", "open_approvals"), of_run),
         Query("answered_calls", named("steps", "answered_calls"), {"run": run, "activity_ids": _doubtful(given)}),

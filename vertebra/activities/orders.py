@@ -43,7 +43,7 @@ class Orders:
 
 
 def reads(run: str) -> list[Query]:
-    """Everything that was signed about the run, and by whom; `judged` takes both."""
+    """What operators signed about the run, and who signed anything of it; `judged` takes both."""
     of_run = {"run": run}
     return [
         Query("run_commands", named("steps", "run_commands"), of_run),
@@ -60,6 +60,8 @@ def judged(rows: Iterable[Row], people: Sequence[Person], run: Row, world: World
             check_command(statement, person, row)
         except PolicyError as error:
             _tell(found, row, _refusal(row, error, run, world))
+            if row["verb"] == "event":
+                found.writes.append(apply_query(row))  # put aside for good: it must not take the place of a true one
             continue
         found.valid.append(row)
         if row["verb"] != "resume":

@@ -17,7 +17,8 @@ from vertebra.schemas.envelope import Envelope
 from vertebra.schemas.errors import BadInput
 from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph
-from vertebra.schemas.run import MAX_EVENT_BYTES, Answer, Ask
+from vertebra.schemas.run import MAX_EVENT_BYTES, MAX_EVENTS, MAX_EVENTS_BYTES, Answer, Ask
+from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 
 
@@ -99,6 +100,19 @@ class Events:
             event=event_of(row),
             command=row["id"],
         )
+
+
+def reads(run: str, asks: Sequence[Ask]) -> Query:
+    """The events that may still be taken, as many as one look can verify, and those that these waits took."""
+    mine = [ask for ask in asks if ask.kind == "event"]
+    params = {
+        "run": run,
+        "nodes": [ask.node for ask in mine],
+        "visits": [ask.visit for ask in mine],
+        "most": MAX_EVENTS,
+        "most_bytes": MAX_EVENTS_BYTES,
+    }
+    return Query("sent_events", named("steps", "sent_events"), params)
 
 
 def taken_of(rows: Sequence[Row]) -> dict[tuple[str, int], str]:

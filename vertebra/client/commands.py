@@ -11,9 +11,9 @@ from typing import Literal
 from vertebra.client.people import acting
 from vertebra.client.signing import About, Signer, signed
 from vertebra.schemas.canonical import Json, digest_of, json_text
-from vertebra.schemas.errors import BadInput, NotBlocked, NotFound, PolicyError
+from vertebra.schemas.errors import BadInput, NotBlocked, NotFound, PolicyError, TooManyEvents
 from vertebra.schemas.ids import ulid
-from vertebra.schemas.run import MAX_EVENT_BYTES
+from vertebra.schemas.run import MAX_EVENT_BYTES, MAX_EVENTS, MAX_EVENTS_BYTES
 from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
@@ -52,6 +52,8 @@ async def command(connection: Link, signer: Signer, run: str, orders: Sequence[O
     for order in orders:
         _check_state(row, order)
         placed = await _placed(connection, run, order)
+        if order.verb == "event":
+            await _check_room(connection, run, order)
         id_ = ulid(time.time_ns() // 1_000_000, secrets.token_bytes(10))
         queries += _queries(row, id_, placed, signer)
         ids.append(id_)
@@ -93,10 +95,25 @@ async def _placed(connection: Link, run: str, order: Order) -> Order:
     return Order(order.verb, order.node, mine[0]["visit"], arguments, order.reason)
 
 
+async def _check_room(connection: Link, run: str, order: Order) -> None:
+    """Raise BadInput for an event that is too large, TooManyEvents where the run holds enough.
+
+    Who sends at the same moment is not counted. No look of the run reads more than that, whoever wrote it.
+    """
+    size = len(json_text(order.arguments).encode())
+    if size > MAX_EVENT_BYTES:
+        raise BadInput(f"the event has more than {MAX_EVENT_BYTES} bytes", do="send a reference to what is large")
+    [[unread]] = await trip(connection, [Query("unread_events", named("client", "unread_events"), {"run": run})])
+    if unread["number"] >= MAX_EVENTS or unread["bytes"] + size > MAX_EVENTS_BYTES:
+        raise TooManyEvents(
+            f"run {run!r} holds {unread['number']} events that nobody took, of {unread['bytes']} bytes; it may hold "
+            f"{MAX_EVENTS}, of {MAX_EVENTS_BYTES} bytes",
+            do=f"send it again when the run has taken some; see what it waits for: vertebra show {run}",
+        )
+
+
 def _queries(row: Row, id_: str, order: Order, signer: Signer) -> list[Query]:
     text = None if order.arguments is None else json_text(order.arguments)
-    if order.verb == "event" and text is not None and len(text.encode()) > MAX_EVENT_BYTES:
-        raise BadInput(f"the event has more than {MAX_EVENT_BYTES} bytes", do="send a reference to what is large")
     arguments_digest = None if text is None else digest_of(text.encode())
     about = About(
         kind="command",

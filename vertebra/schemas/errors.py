@@ -125,6 +125,10 @@ class NotBlocked(PolicyError):
     """The node does not wait for an operator."""
 
 
+class TooManyEvents(PolicyError):
+    """The run holds as many events that nobody took as it may."""
+
+
 class Unpriced(PolicyError):
     """No price list knows this model, so nothing bounds what it may cost."""
 

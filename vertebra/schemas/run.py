@@ -103,6 +103,11 @@ class LoadInput(Recorded):
 MAX_EVENT_BYTES = 64 * 1024
 """Of an event's name and payload: what comes with it stands in history, beside what else came meanwhile."""
 
+MAX_EVENTS = 1_000
+"""Of one run that nobody took yet: each of its looks verifies them all, in the two seconds of a recorded step."""
+MAX_EVENTS_BYTES = 4 * 1024 * 1024
+"""Of those events together: the first look writes each into the audit."""
+
 
 class Answer(Recorded):
     """The standing answer of one wait. For `edit` and `override`, `arguments` holds what the person wrote."""

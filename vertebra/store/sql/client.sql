@@ -76,6 +76,11 @@ insert into commands (tenant, id, run, epoch, node, visit, verb, arguments, argu
 values (%(tenant)s, %(id)s, %(run)s, %(epoch)s, %(node)s, %(visit)s, %(verb)s, %(arguments)s, %(arguments_digest)s, %(reason)s,
     %(person)s, %(key)s, %(nonce)s, %(statement)s, %(signature)s);
 
+-- name: unread_events
+-- How many events of a run nobody took yet, and their size.
+select count(*) as number, coalesce(sum(length(arguments)), 0)::bigint as bytes
+from commands where run = %(run)s and verb = 'event' and applied_at is null;
+
 -- name: put_revocation
 -- What is forbidden from now on, signed.
 insert into revocations (tenant, id, kind, target, reason, person, key, nonce, statement, signature)

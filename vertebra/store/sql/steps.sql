@@ -88,10 +88,30 @@ select approval, verb, arguments, arguments_digest, digest, reason, person, key,
 from decisions where approval = any(%(ids)s) order by at, id;
 
 -- name: run_commands
--- Everything that was signed about this run, oldest first.
+-- What operators signed about this run, oldest first.
 select id, run, epoch, node, visit, verb, arguments, arguments_digest, reason, person, key, nonce, statement, signature, at,
     consumed_at, applied_at
-from commands where run = %(run)s order by at, id;
+from commands where run = %(run)s and verb <> 'event' order by at, id;
+
+-- name: sent_events
+-- The events of this run that nobody took, oldest first, as many as one look may verify; and those that these visits took.
+with unread as (
+    select id, count(*) over earlier as number, sum(length(coalesce(arguments, ''))) over earlier as bytes
+    from commands where run = %(run)s and verb = 'event' and applied_at is null
+    window earlier as (order by at, id rows between unbounded preceding and 1 preceding)
+), taken as (
+    select convert_from(body, 'UTF8')::json #>> '{inline,event}' as id from envelopes
+    where run = %(run)s and kind = 'plan' and position('"inline":{"event":'::bytea in body) > 0
+        and (node, visit) in (select * from unnest(%(nodes)s::text[], %(visits)s::int[]))
+)
+select id, run, epoch, node, visit, verb, arguments, arguments_digest, reason, person, key, nonce, statement, signature, at,
+    consumed_at, applied_at
+from commands
+where run = %(run)s and verb = 'event' and (
+    id in (select id from unread where number < %(most)s and coalesce(bytes, 0) < %(most_bytes)s)
+    or id in (select id from taken)
+)
+order by at, id;
 
 -- name: signers
 -- The people and keys behind those signatures.

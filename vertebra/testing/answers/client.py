@@ -69,6 +69,11 @@ def put_command(rows: Rows, p: Params) -> None:
     rows.insert("commands", (p["id"],), {**p, "at": rows.now, "consumed_at": None, "applied_at": None})
 
 
+def unread_events(rows: Rows, p: Params) -> list[Row]:
+    sizes = [len(row["arguments"] or b"") for row in rows.of("commands", run=p["run"], verb="event", applied_at=None)]
+    return [{"number": len(sizes), "bytes": sum(sizes)}]
+
+
 def put_revocation(rows: Rows, p: Params) -> None:
     rows.insert("revocations", (p["id"],), {**p, "at": rows.now, "lifted_at": None})
 
@@ -94,6 +99,7 @@ ANSWERS: Mapping[str, Answer] = {
     "approval": approval,
     "put_decision": put_decision,
     "put_command": put_command,
+    "unread_events": unread_events,
     "put_revocation": put_revocation,
     "run": run,
     "waits": waits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -9,6 +10,8 @@ from vertebra.audit.chain import first_hash
 from vertebra.testing.answers.gate import PUBLIC, SIGNED, until
 from vertebra.testing.answers.taken import by_time, columns, one, open_runs
 from vertebra.testing.rows import Answer, Params, Row, Rows
+
+_COMMAND = SIGNED + " id run epoch node visit at consumed_at applied_at"
 
 
 def newest_graph(rows: Rows, p: Params) -> list[Row]:
@@ -112,8 +115,19 @@ def asked_decisions(rows: Rows, p: Params) -> list[Row]:
 
 
 def run_commands(rows: Rows, p: Params) -> list[Row]:
-    wanted = SIGNED + " id run epoch node visit at consumed_at applied_at"
-    return [columns(row, wanted) for row in by_time(rows.of("commands", run=p["run"]))]
+    return [columns(row, _COMMAND) for row in by_time(rows.of("commands", run=p["run"])) if row["verb"] != "event"]
+
+
+def sent_events(rows: Rows, p: Params) -> list[Row]:
+    sent = by_time(rows.of("commands", run=p["run"], verb="event"))
+    asked = set(zip(p["nodes"], p["visits"], strict=True))
+    took = [row["body"] for row in taken_events(rows, p) if (row["node"], row["visit"]) in asked]
+    ids, size = {json.loads(body)["inline"]["event"] for body in took}, 0
+    for row in [row for row in sent if row["applied_at"] is None][: p["most"]]:
+        if size < p["most_bytes"]:
+            ids.add(row["id"])
+        size += len(row["arguments"] or b"")
+    return [columns(row, _COMMAND) for row in sent if row["id"] in ids]
 
 
 def signers(rows: Rows, p: Params) -> list[Row]:
@@ -224,6 +238,7 @@ ANSWERS: Mapping[str, Answer] = {
     "asked_before": asked_before,
     "asked_decisions": asked_decisions,
     "run_commands": run_commands,
+    "sent_events": sent_events,
     "signers": signers,
     "decide_approval": decide_approval,
     "consume_decision": consume_decision,
