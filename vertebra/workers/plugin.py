@@ -18,7 +18,7 @@ from vertebra.workflows.graph_run import GraphRun
 
 PASSED = (
     *("vertebra.engine", "vertebra.policies", "vertebra.schemas"),
-    *(f"vertebra.workflows.{name}" for name in ("calls", "pending", "start", "visibility")),
+    *(f"vertebra.workflows.{name}" for name in ("calls", "interpreter", "pending", "start", "visibility")),
 )
 """Passed through the workflow sandbox: pure by import contract, so not imported again for every run."""
 

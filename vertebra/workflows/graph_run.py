@@ -1,339 +1,42 @@
-"""One run of any published graph: the workflow type is the graph's name, the engine decides, this carries out."""
+"""The workflow of every published graph: its type is the graph's name.
+
+The library runs this module anew for every run, so it holds no more than what Temporal calls.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError, ApplicationError
 
-from vertebra.engine import commands, events
-from vertebra.engine.advance import advance
-from vertebra.engine.pauses import running_timers
-from vertebra.engine.state import EMPTY, RunState, from_json, path, to_json, waits
-from vertebra.schemas.call import CallInput, Hold
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.graph import CompiledGraph, parse_graph
-from vertebra.schemas.run import (
-    Admission,
-    CloseInput,
-    DecideInput,
-    KeepInput,
-    Loaded,
-    LoadInput,
-    MarkedStart,
-    OpenApprovalInput,
-)
-from vertebra.workflows import calls
-from vertebra.workflows.pending import Pending
-from vertebra.workflows.start import read_start
-from vertebra.workflows.visibility import Visible
-
-WAKE_GAP_S = 5
-"""Wakes load at once, then at most once in this many seconds."""
-SIGNALS_BEFORE_CONTINUING = 2_000
-MAX_INLINE_BYTES = MAX_INPUT_BYTES = 256 * 1024
-MAX_SNAPSHOT_BYTES = 1024 * 1024
-"""With the graph beside it, what `admit` can give back in one event; two MiB would end the run."""
-EVENTS_UNTIL_NEXT_TRY = 2_000
+from vertebra.workflows.interpreter import Interpreter
 
 
 @workflow.defn(dynamic=True)
 class GraphRun:
-    """The interpreter. Nothing here decides what a graph does next."""
+    """One run."""
 
     @workflow.init
     def __init__(self, args: Sequence[RawValue]) -> None:
-        self._graph: CompiledGraph | None = None
-        self._admission: Admission | None = None
-        self._state: RunState = EMPTY
-        self._inbox: deque[events.Event] = deque()
-        self._pending = Pending()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._loads: deque[commands.Load] = deque()
-        self._continue_from = 0
-        self._timers: dict[str, asyncio.Task[None]] = {}
-        self._finish: commands.Finish | None = None
-        self._woken = False
-        self._signals = 0
-        self._next_wake = 0.0
-        self._cancel_seen = False
-        self._stray: Exception | None = None
-        self._visible: Visible | None = None
+        self._interpreter = Interpreter()
 
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> Json:
         """Run the graph to its end; the result is the graph's output. Fails with Aborted, Cancelled or BadStart."""
-        given, snapshot = read_start(args)
-        self._admission = await calls.admit(given)
-        snapshot = self._admission.snapshot or snapshot
-        self._graph = parse_graph(self._admission.graph)
-        self._visible = Visible(self._admission.tenant)
-        self._visible.show("running" if snapshot is None else None, None, None)
-        if snapshot is None:
-            self._inbox.append(events.Admitted(self._admission.input, self._admission.past))
-        else:
-            self._restore(snapshot)
-        while self._finish is None:
-            event = await self._next_event()
-            if event is not None:
-                self._turn(event)
-            self._pending.release(self._start_call)
-            if self._must_continue():
-                await self._continue()
-        return await self._close(self._finish)
+        return await self._interpreter.run(args)
 
     @workflow.signal(dynamic=True)
     async def woken(self, name: str, args: Sequence[RawValue]) -> None:
         """Any signal, of any name and content, only means: look again."""
-        self._woken = True
-        self._signals += 1
+        self._interpreter.wake()
 
     @workflow.query
     def state(self) -> Json:
         """The path taken so far, and what waits for whom."""
-        return {
-            "path": [list(step) for step in path(self._state)],
-            "waits": [ask.model_dump(mode="json") for ask in waits(self._state)],
-        }
+        return self._interpreter.shown()
 
     def context_for(self, activity_id: str) -> str:
         """The context id that the outbound interceptor puts into the header of this activity."""
-        assert self._admission is not None
-        return self._admission.contexts[self._pending.agent_of(activity_id)]
-
-    async def _next_event(self) -> events.Event | None:
-        """What happened next; None when only the time to continue as new has come."""
-        try:
-            await workflow.wait_condition(lambda: bool(self._inbox) or self._woken or self._stray is not None)
-            if not self._inbox:
-                await self._wake_gap()
-        except asyncio.CancelledError:
-            if workflow.cancellation_reason() is None or self._cancel_seen:
-                raise
-            self._cancel_seen = True
-            return events.CancelAsked("temporal")
-        if self._stray is not None:
-            raise self._stray
-        if self._inbox:
-            return self._inbox.popleft()
-        if workflow.time() < self._next_wake:
-            return None
-        self._woken = False
-        self._next_wake = workflow.time() + WAKE_GAP_S
-        return events.Woken()
-
-    async def _wake_gap(self) -> None:
-        """Hold back a wake that follows another one too soon, but not the results that arrive meanwhile."""
-        left = self._next_wake - workflow.time()
-        if left > 0:
-            try:
-                await workflow.wait_condition(
-                    lambda: bool(self._inbox) or self._stray is not None or self._can_continue(),
-                    timeout=left,
-                    timeout_summary="a pause between two wakes",
-                )
-            except TimeoutError:
-                return
-
-    def _turn(self, event: events.Event) -> None:
-        assert self._graph is not None
-        self._state, todo = advance(self._graph, self._state, event)
-        for command in todo:
-            self._carry_out(command)
-
-    def _carry_out(self, command: commands.Command) -> None:
-        match command:
-            case commands.Call():
-                self._pending.add(command)
-            case commands.CancelCall():
-                self._cancel_call(command.activity_id)
-            case commands.Decide():
-                self._spawn(self._decide(command))
-            case commands.OpenApproval():
-                self._spawn(self._open_approval(command))
-            case commands.Load():
-                self._loads.append(command)
-                if len(self._loads) == 1:
-                    self._spawn(self._load_in_turn())
-            case commands.StartTimer():
-                self._set_timer(command)
-            case commands.SetState():
-                assert self._visible is not None
-                self._visible.show(command.state, None, None)
-            case commands.Finish():
-                self._finish = command
-            case commands.Park():
-                pass
-
-    def _spawn(self, step: Coroutine[None, None, None]) -> None:
-        self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks.append(asyncio.create_task(self._guarded(step)))
-
-    async def _guarded(self, step: Coroutine[None, None, None]) -> None:
-        """Hand a stray error to `run`: lost with its task it would leave the run waiting for ever."""
-        try:
-            await step
-        except Exception as error:
-            # whatever it is, `run` raises it: an ApplicationError fails the run, any other error the workflow task
-            self._stray = error
-
-    def _start_call(self, call: commands.Call, size: int) -> None:
-        self._spawn(self._call(call, size))
-
-    async def _call(self, call: commands.Call, size: int) -> None:
-        given = call.input if size <= MAX_INPUT_BYTES else await self._by_reference(call.input)
-        event: events.Event | None = None
-        while event is None and not self._pending.is_cancelled(call.activity_id):
-            handle = calls.schedule(call, given)
-            self._pending.scheduled(call.activity_id, handle)
-            try:
-                event = events.CallFinished(call.activity_id, await handle)
-            except ActivityError as error:
-                event = calls.event_of(call, error)
-        self._pending.finished(call.activity_id)
-        self._inbox.append(event or events.CallCancelled(call.activity_id))
-
-    async def _by_reference(self, given: CallInput) -> CallInput:
-        """The same call, with its input in an artifact."""
-        kept = await calls.keep(KeepInput(text=_text(given)))
-        names = {name: getattr(given, name) for name in ("kind", "node", "visit", "turn", "tool", "tool_call")}
-        return CallInput.model_validate({**names, "whole": kept})
-
-    def _cancel_call(self, activity_id: str) -> None:
-        if not self._pending.cancel(activity_id):
-            self._inbox.append(events.CallCancelled(activity_id))
-
-    async def _decide(self, command: commands.Decide) -> None:
-        output = await calls.decide(DecideInput(requests=command.requests))
-        self._inbox.append(events.Decided(command.id, output.answers))
-
-    async def _open_approval(self, command: commands.OpenApproval) -> None:
-        from_node = f"{command.node}#{command.visit}"
-        opened = await calls.open_approval(
-            OpenApprovalInput(node=command.node, visit=command.visit, round=command.round, show=command.show)
-        )
-        self._inbox.append(events.HoldOpened(from_node, Hold(kind="approval", id=opened.id, until=opened.until)))
-
-    async def _load_in_turn(self) -> None:
-        """One look at a time: an answer that is older than the next question would answer the wrong one."""
-        while self._loads:
-            await self._load(self._loads[0])
-            self._loads.popleft()
-
-    async def _load(self, command: commands.Load) -> None:
-        assert self._visible is not None
-        given = LoadInput(asks=command.asks, state=self._visible.state, notes=command.notes)
-        loaded = await calls.load(given)
-        self._visible.show(None, loaded.reviewers, loaded.due)
-        self._inbox.extend(_events_of(loaded))
-
-    def _set_timer(self, command: commands.StartTimer) -> None:
-        running = self._timers.pop(command.name, None)
-        if running is not None:
-            running.cancel()
-        if command.summary is not None:
-            self._start_wait(command, command.summary)
-        elif command.seconds is not None:
-            self._timers[command.name] = asyncio.create_task(self._fire(command.name, command.seconds, command.name))
-
-    def _start_wait(self, command: commands.StartTimer, summary: str) -> None:
-        """A node's wait ends at an absolute time, which is told once: a continued run waits for what is left."""
-        until = command.until
-        if until is None:
-            until = math.ceil(workflow.time() + (command.seconds or 0))
-            self._inbox.append(events.TimerStarted(command.name, until))
-        left = until - workflow.time()
-        if left > 0:
-            self._timers[command.name] = asyncio.create_task(self._fire(command.name, left, summary))
-        else:
-            self._inbox.append(events.TimerFired(command.name))
-
-    async def _fire(self, name: str, seconds: float, summary: str) -> None:
-        await workflow.sleep(seconds, summary=summary)
-        self._timers.pop(name, None)
-        self._inbox.append(events.TimerFired(name))
-
-    def _must_continue(self) -> bool:
-        """Continue as new at a safe point; where branches never rest together, stop scheduling until they do."""
-        if self._finish is not None or not self._is_long():
-            return False
-        self._pending.stop()
-        return self._can_continue()
-
-    def _is_long(self) -> bool:
-        info = workflow.info()
-        if info.get_current_history_length() < self._continue_from:
-            return False
-        return info.is_continue_as_new_suggested() or self._signals >= SIGNALS_BEFORE_CONTINUING
-
-    def _can_continue(self) -> bool:
-        return self._is_long() and self._pending.idle and not self._inbox and all(task.done() for task in self._tasks)
-
-    async def _continue(self) -> None:
-        assert self._admission is not None
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        snapshot: Json = {"state": to_json(self._state), "queued": self._pending.to_json()}
-        text = _text(snapshot)
-        if len(text) > MAX_SNAPSHOT_BYTES:
-            # `admit` could not give it back in one event: go on here, and look again much later
-            self._continue_from = workflow.info().get_current_history_length() + EVENTS_UNTIL_NEXT_TRY
-            self._pending.go_on()
-            return
-        if len(text) > MAX_INLINE_BYTES:
-            kept = await calls.keep(KeepInput(text=text))
-            snapshot = {"artifact": kept.model_dump(mode="json")}
-        start = MarkedStart(vertebra=1, snapshot=snapshot)
-        # said explicitly: an attribute that was unset is else handed on as null, which the next execution cannot read
-        shown = workflow.info().typed_search_attributes
-        workflow.continue_as_new(start.model_dump(mode="json", exclude_none=True), search_attributes=shown)
-
-    def _restore(self, snapshot: Json) -> None:
-        assert isinstance(snapshot, dict)
-        self._state = from_json(snapshot["state"])
-        self._pending.restore(snapshot["queued"])
-        # timers do not continue: look at once for whatever was decided meanwhile, which also starts the next re-read;
-        # of the nodes' waits the state knows the ends
-        self._inbox.append(events.TimerFired("reread"))
-        assert self._graph is not None
-        for timer in running_timers(self._graph, self._state):
-            self._set_timer(timer)
-
-    async def _close(self, finish: commands.Finish) -> Json:
-        assert self._admission is not None
-        for name in sorted(self._timers):
-            self._timers.pop(name).cancel()
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        assert self._visible is not None
-        self._visible.show(finish.end, (), None)
-        output, ref = finish.output, None
-        if len(text := _text(output)) > MAX_INLINE_BYTES:
-            ref = await calls.keep(KeepInput(text=text))
-            output = {"artifact": ref.model_dump(mode="json")}
-        await calls.close(
-            CloseInput(end=finish.end, output=output, ref=ref, error=finish.error, by=finish.by, notes=finish.notes)
-        )
-        if finish.end == "completed":
-            return output
-        if finish.end == "cancelled" and self._cancel_seen:
-            raise asyncio.CancelledError
-        message = finish.error.message if finish.error else f"{finish.end} by {finish.by or 'the graph'}"
-        raise ApplicationError(message, type=finish.end.capitalize(), non_retryable=True)
-
-
-def _text(value: object) -> str:
-    """The JSON text of a value, as long as the payload that it would be."""
-    return workflow.payload_converter().to_payload(value).data.decode()
-
-
-def _events_of(loaded: Loaded) -> list[events.Event]:
-    found: list[events.Event] = [events.HoldAnswered(answer) for answer in loaded.answers]
-    if loaded.ended == "abort":
-        found.append(events.CommandGiven("abort", by=loaded.ended_by))
-    elif loaded.ended == "cancel":
-        found.append(events.CancelAsked(loaded.ended_by or "operator"))
-    return found
+        return self._interpreter.context_for(activity_id)
