@@ -9,7 +9,7 @@ from typing import Literal
 
 from vertebra.client.people import acting, audit_query
 from vertebra.client.signing import About, Signer, signed
-from vertebra.schemas.canonical import canonical_bytes, digest_of
+from vertebra.schemas.canonical import digest_of
 from vertebra.schemas.errors import Conflict, NotFound, TamperedRow
 from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.ids import DEFAULT_TENANT
@@ -168,7 +168,7 @@ async def _write(
         "name": graph.name,
         "version": graph.version,
         "digest": graph.digest,
-        "bytes": canonical_bytes(graph.model_dump(mode="json")),
+        "bytes": graph.canonical,
         "engine": graph.engine,
         "principal": graph.principal,
         "draft": draft,

@@ -253,8 +253,12 @@ class CompiledGraph(Recorded):
 
     @cached_property
     def canonical(self) -> bytes:
-        """The bytes that are stored, hashed and given to every run."""
-        plain: Canonical = self.model_dump(mode="json", exclude_defaults=False)
+        """The bytes that are stored, hashed and given to every run.
+
+        What is at its default is left out: a field that a later release adds changes no digest, and a run carries less.
+        So a default, once released, can never change.
+        """
+        plain: Canonical = {**self.model_dump(mode="json", exclude_defaults=True), "v": self.v, "engine": self.engine}
         return canonical_bytes(plain)
 
     @cached_property
