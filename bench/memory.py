@@ -13,7 +13,8 @@ from bench.shapes import PLAIN, VERTEBRA, Hand, Runs
 from bench.stage import Stage
 from vertebra.client.approvals import pending
 
-WARM_UP, RUNS = 50, 400
+WARM_UP, RUNS = 150, 300
+"""A worker's pools and arenas grow with its first runs; all of them together stay below what it caches."""
 GOAL = 1.3
 _SETTLE_S = 3.0
 
