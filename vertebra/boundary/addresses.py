@@ -14,6 +14,7 @@ _BESIDES: tuple[IPv4Network | IPv6Network, ...] = (
     IPv4Network("168.63.129.16/32"),  # the host agent of one cloud, at a public address
     IPv4Network("192.0.0.0/24"),  # protocol assignments, among them other metadata servers
     IPv4Network("192.88.99.0/24"),  # relays from 6to4, deprecated
+    IPv6Network("2002::/16"),  # 6to4, deprecated: anybody's relay, and releases of Python differ about it
     IPv6Network("fec0::/10"),  # site-local, deprecated and still routed
     IPv6Network("64:ff9b:1::/48"),  # translation of a site's own choice: where it leads, nobody outside can tell
 )
@@ -43,7 +44,7 @@ def _inner(address: IPv4Address | IPv6Address) -> list[IPv4Address]:
     """The IPv4 addresses inside an IPv6 address."""
     if isinstance(address, IPv4Address):
         return []
-    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    found = [address.ipv4_mapped, *(address.teredo or ())]
     if address in _COMPATIBLE or address in _NAT64:
         found.append(IPv4Address(int(address) & 0xFFFFFFFF))
     return [one for one in found if one is not None]

@@ -7,7 +7,7 @@ import pytest
 from vertebra.boundary.addresses import is_public
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808", "2002:808:808::1"])
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808"])
 def test_public_addresses_are_public(address: str) -> None:
     """Public hosts are reached, also through the translation of networks that have IPv6 only."""
     assert is_public(address) is True
