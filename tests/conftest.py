@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read which servers are given before a test's environment is cleaned."""
+    """Read which servers are given before a test's environment is cleaned.
+
+    Whoever was started in the background of a script ignores Ctrl-C, and so would every process that a test interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         config.stash[_GIVEN] = given(os.environ)
     except SettingsError as error:
