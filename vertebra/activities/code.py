@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from vertebra.activities.performed import Caller, Performed, unsent
 from vertebra.activities.world import World
-from vertebra.schemas.call import CallError, CallInput, CallResult, Prepared, Telemetry
+from vertebra.schemas.call import CallInput, CallResult, Prepared, Telemetry
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
 from vertebra.schemas.errors import BadToolOutput, SandboxUnavailable, ToolError, ToolHostLost, VertebraError
 from vertebra.schemas.graph import CompiledGraph, Node
@@ -45,8 +45,8 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
             message = f"router {node.id!r} chose {json_text(answer.value)[:200]}, to which no edge leads"
             raise BadToolOutput(message, do=f"its edges lead to: {', '.join(targets)}; override the node with one")
     except ToolError as error:
-        return _failed(error, node, caller, _ms(world.elapsed() - began))
-    duration_ms = _ms(world.elapsed() - began)
+        return _failed(error, node, caller, world.ms_since(began))
+    duration_ms = world.ms_since(began)
     result = CallResult(
         result={"next": answer.value}, telemetry=Telemetry(latency_ms=duration_ms), attempts=caller.attempt
     )
@@ -69,20 +69,9 @@ def _spec(node: Node, caller: Caller) -> ToolSpec:
 
 
 def _failed(error: ToolError, node: Node, caller: Caller, duration_ms: int) -> Performed:
-    told = CallError(
-        type=type(error).__name__,
-        message=error.message,
-        node=caller.node,
-        visit=caller.visit,
-        attempts=caller.attempt,
-        do=error.do,
-    )
+    told = caller.error(type(error).__name__, error.message, error.do)
     if isinstance(error, ToolHostLost):
         return Performed(status="again", books="unknown", error=told, duration_ms=duration_ms)
     left = not isinstance(error, _FINAL) and caller.counted + 1 < node.retry.max_attempts
     status: Literal["again", "failed"] = "again" if left else "failed"
     return Performed(status=status, books="released", error=told, counts=True, duration_ms=duration_ms)
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -18,7 +18,7 @@ from vertebra.boundary.egress import Ask, Egress, Fetched, check, checked_header
 from vertebra.boundary.redaction import without
 from vertebra.policies.hosts import Target, covers
 from vertebra.policies.secret_refs import may_send, reference_in, without_reference
-from vertebra.schemas.call import CallError, CallInput, CallResult, Prepared, Telemetry
+from vertebra.schemas.call import CallInput, CallResult, Prepared, Telemetry
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
 from vertebra.schemas.errors import (
     BadArguments,
@@ -94,17 +94,16 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
             expected = " or ".join(node.http.expect)
             raise _Unexpected(fetched.status, expected, _delay_s(fetched, world.now()))
     except ToolError as error:
-        return _failed(error, prepared, node, caller, _ms(world.elapsed() - began))
+        return _failed(error, prepared, node, caller, world.ms_since(began))
+    duration_ms = world.ms_since(began)
     value, ref, large = kept(answer)
-    result = CallResult(
-        result=value, ref=ref, telemetry=Telemetry(latency_ms=_ms(world.elapsed() - began)), attempts=caller.attempt
-    )
+    result = CallResult(result=value, ref=ref, telemetry=Telemetry(latency_ms=duration_ms), attempts=caller.attempt)
     return Performed(
         status="done",
         books="settled",
         result=result,
         output=json_text(answer),
-        duration_ms=_ms(world.elapsed() - began),
+        duration_ms=duration_ms,
         artifacts=large,
     )
 
@@ -272,14 +271,8 @@ def _delay_s(fetched: Fetched, now: datetime) -> float | None:
 
 def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, duration_ms: int) -> Performed:
     """What may be tried again; what only an operator can tell, because it left and may not leave twice; the rest."""
-    told = CallError(
-        type="HttpFailed" if isinstance(error, HttpFailed) else type(error).__name__,
-        message=error.message,
-        node=caller.node,
-        visit=caller.visit,
-        attempts=caller.attempt,
-        do=error.do,
-    )
+    name = "HttpFailed" if isinstance(error, HttpFailed) else type(error).__name__
+    told = caller.error(name, error.message, error.do)
     kind = error.kind if isinstance(error, HttpFailed) else None
     status = error.status if isinstance(error, _Unexpected) else None
     delay = error.delay_s if isinstance(error, _Unexpected) else None
@@ -294,7 +287,3 @@ def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, du
             status="again", books="released", error=told, counts=not waits, retry_after_s=delay, duration_ms=duration_ms
         )
     return Performed(status="failed", books="released", error=told, counts=True, duration_ms=duration_ms)
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -76,8 +76,8 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
     try:
         reply = await provider.complete(request, place, timeout_s=float(caller.timeout_s), key=key)
     except ProviderFailure as failure:
-        return _failed(failure, node, caller, _ms(world.elapsed() - began))
-    return await _read(reply, request, graph, node, caller, world, _ms(world.elapsed() - began))
+        return _failed(failure, node, caller, world.ms_since(began))
+    return await _read(reply, request, graph, node, caller, world, world.ms_since(began))
 
 
 async def _request(
@@ -171,9 +171,9 @@ async def _read(
             raise problem
         return _usable(reply, request, await world.prompt(caller.tenant, agent.prompt_digest), telemetry, paid, caller)
     except (OutputInvalid, BadJson) as invalid:
-        return _replaced(paid, _error("OutputInvalid", str(invalid), invalid.do, caller))
+        return _replaced(paid, caller.error("OutputInvalid", str(invalid), invalid.do))
     except ProviderFailure as failure:
-        return _replaced(paid, _error(_name(failure), failure.message, failure.do, caller))
+        return _replaced(paid, caller.error(_name(failure), failure.message, failure.do))
 
 
 def _problem(reply: ModelReply) -> BadJson | None:
@@ -248,7 +248,7 @@ def _failed(failure: ProviderFailure, node: Node, caller: Caller, duration_ms: i
     return Performed(
         status="again" if failure.retryable and not used_up else "failed",
         books="released" if failure.kind in _NOT_SENT else "unknown",
-        error=_error(_name(failure), failure.message, failure.do, caller),
+        error=caller.error(_name(failure), failure.message, failure.do),
         counts=failure.counts,
         retry_after_s=failure.retry_after_s,
         duration_ms=duration_ms,
@@ -257,13 +257,3 @@ def _failed(failure: ProviderFailure, node: Node, caller: Caller, duration_ms: i
 
 def _name(failure: ProviderFailure) -> str:
     return "Provider" + "".join(part.capitalize() for part in failure.kind.split("_"))
-
-
-def _error(kind: str, message: str, advice: str | None, caller: Caller) -> CallError:
-    return CallError(
-        type=kind, message=message, node=caller.node, visit=caller.visit, attempts=caller.attempt, do=advice
-    )
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

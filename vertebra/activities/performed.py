@@ -26,6 +26,10 @@ class Caller:
     """Earlier attempts that count against `max_attempts`."""
     timeout_s: int
 
+    def error(self, kind: str, message: str, do: str | None) -> CallError:
+        """Why this attempt failed."""
+        return CallError(type=kind, message=message, node=self.node, visit=self.visit, attempts=self.attempt, do=do)
+
 
 @dataclass(frozen=True, slots=True)
 class Performed:

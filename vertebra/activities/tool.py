@@ -65,8 +65,8 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         answer = await call()
         value, ref, large = kept(answer.content)
     except ToolError as error:
-        return _failed(error, prepared, node, caller, _ms(world.elapsed() - began))
-    duration_ms = _ms(world.elapsed() - began)
+        return _failed(error, prepared, node, caller, world.ms_since(began))
+    duration_ms = world.ms_since(began)
     telemetry = Telemetry(cost_microusd=prepared.bound_microusd, latency_ms=duration_ms)
     result = CallResult(result=value, ref=ref, telemetry=telemetry, attempts=caller.attempt)
     return Performed(
@@ -117,14 +117,7 @@ async def _call(
 
 
 def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, duration_ms: int) -> Performed:
-    told = CallError(
-        type=type(error).__name__,
-        message=error.message,
-        node=caller.node,
-        visit=caller.visit,
-        attempts=caller.attempt,
-        do=error.do,
-    )
+    told = caller.error(type(error).__name__, error.message, error.do)
     final, repeatable = isinstance(error, _FINAL), prepared.effect in REPEATABLE
     if not final and not repeatable:
         return Performed(status="lost", books="unknown", error=told, duration_ms=duration_ms)
@@ -145,7 +138,3 @@ def _read_by_model(told: CallError, duration_ms: int) -> Performed:
     return Performed(
         status="done", books="released", result=result, error=told, output=told.message, duration_ms=duration_ms
     )
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

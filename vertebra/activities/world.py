@@ -76,6 +76,10 @@ class World:
     _sources: Kept[str, str] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
     _tables: Kept[str, PriceTable] = field(default_factory=lambda: Kept(MAX_KEPT), repr=False)
 
+    def ms_since(self, began: float) -> int:
+        """Milliseconds since `elapsed` said `began`."""
+        return round((self.elapsed() - began) * 1000)
+
     async def graph(self, digest: str) -> CompiledGraph:
         """The published graph of this digest; what has a digest never changes, so it is kept. Raises NotFound."""
         if digest not in self._graphs:
