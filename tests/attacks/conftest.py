@@ -17,10 +17,8 @@ from tests.attacks.vendor import Vendor
 from tests.ground import Servers
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
-from vertebra.providers.anthropic import SECRET as ANTHROPIC_SECRET
-from vertebra.providers.anthropic import AnthropicProvider
-from vertebra.providers.openai import SECRET as OPENAI_SECRET
-from vertebra.providers.openai import OpenAIProvider
+from vertebra.providers import anthropic, openai
+from vertebra.providers.exchange import VendorProvider
 from vertebra.providers.protocol import Provider
 from vertebra.providers.registry import DEFAULT_MODELS, Providers
 from vertebra.schemas.money import Price, PriceTable
@@ -70,7 +68,7 @@ async def stage(
     await asyncio.to_thread(migrate, dsn, PASSWORDS)
     async with staged(services, Migrated(dsn), tmp_path_factory.mktemp("attacked"), work=False) as made:
         vendor.serve(made.world.providers.get("scripted"), made.sales)
-        real: list[Provider] = [AnthropicProvider({echo: ANTHROPIC_SECRET}), OpenAIProvider({echo: OPENAI_SECRET})]
+        real: list[Provider] = [VendorProvider(one, {echo: one.secret}) for one in (anthropic.VENDOR, openai.VENDOR)]
         prices = PriceTable(prices=(*made.world.prices.prices, *PRICES))
         made.world = dataclasses.replace(made.world, providers=Providers([vendor, *real]), prices=prices)
         try:

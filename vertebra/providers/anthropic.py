@@ -1,41 +1,14 @@
-"""Anthropic's Messages API. One request per call, no retries, no environment, no key kept."""
+"""Anthropic's Messages API."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from vertebra.providers.addresses import Addresses
 from vertebra.providers.anthropic_wire import read_reply, wire_request
-from vertebra.providers.exchange import Cut, Exchange, Refusal, Timeout, Way
-from vertebra.providers.protocol import Place
-from vertebra.schemas.llm import ModelReply, ModelRequest
+from vertebra.providers.exchange import Cut, Refusal, Timeout, Vendor, Way
+from vertebra.schemas.llm import ModelRequest
 
 NAME = "anthropic"
 ENDPOINT = "https://api.anthropic.com"
 SECRET = "secret://env/ANTHROPIC_API_KEY"  # noqa: S105  # the name of a secret
-
-
-class AnthropicProvider:
-    """Asks Anthropic's own address, or one that the operator lists."""
-
-    name = NAME
-
-    def __init__(self, endpoints: Mapping[str, str | None] | None = None) -> None:
-        """`endpoints`: addresses that the operator lists, each with the name of the secret that is sent there."""
-        self._addresses = Addresses(ENDPOINT, SECRET, endpoints or {})
-        self._exchange = Exchange("anthropic", "anthropic.resources.messages", self._addresses, _send)
-
-    def secret(self, endpoint: str | None) -> str | None:
-        return self._addresses.secret(endpoint)
-
-    async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
-        """Send one request. Raises ProviderFailure only; `place` is not sent."""
-        body = await self._exchange.body(request, timeout_s=timeout_s, key=key)
-        return read_reply(body, request, f"{request.provider}/{request.model}")
-
-    async def aclose(self) -> None:
-        """Close kept connections."""
-        await self._exchange.aclose()
 
 
 async def _send(request: ModelRequest, way: Way) -> bytes:
@@ -63,3 +36,6 @@ async def _send(request: ModelRequest, way: Way) -> bytes:
     except anthropic.APIConnectionError as error:
         raise Cut(type(error.__cause__ or error).__name__) from None
     return body
+
+
+VENDOR = Vendor(NAME, "anthropic.resources.messages", ENDPOINT, SECRET, _send, read_reply)

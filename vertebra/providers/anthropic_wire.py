@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
-from vertebra.providers.errors import failure
+from vertebra.providers.errors import unknown_stop
 from vertebra.schemas.call import ToolCall
 from vertebra.schemas.canonical import Json, json_text
-from vertebra.schemas.errors import BadJson
 from vertebra.schemas.llm import (
     AssistantMessage,
     FinishReason,
@@ -23,9 +22,7 @@ from vertebra.schemas.llm import (
     UserMessage,
 )
 from vertebra.schemas.record import Recorded
-from vertebra.schemas.strict_json import read_json
 
-_REPLY_BYTES = 8_000_000
 _FINISHED: dict[str, FinishReason] = {
     "end_turn": "completed",
     "stop_sequence": "completed",
@@ -147,21 +144,13 @@ def _is_closed(schema: Json) -> bool:
     return isinstance(kind, str)
 
 
-def read_reply(body: bytes, request: ModelRequest, at: str) -> ModelReply:
-    """The vendor's reply, checked. Raises ProviderFailure `malformed`, without quoting it."""
-    try:
-        raw = read_json(body, max_bytes=_REPLY_BYTES, at="reply")
-        message = _Message.model_validate(raw)
-    except BadJson as problem:
-        raise failure("malformed", at, str(problem)) from None
-    except ValidationError as problem:
-        fields = ", ".join(".".join(map(str, error["loc"])) for error in problem.errors()[:3])
-        raise failure("malformed", at, f"missing or wrong: {fields or 'reply'}") from None
+def read_reply(raw: Json, request: ModelRequest, at: str) -> ModelReply:
+    """The vendor's reply, checked. Raises ValidationError, ProviderFailure."""
+    message = _Message.model_validate(raw)
     assert isinstance(raw, dict)
     finished = _FINISHED.get(message.stop_reason)
     if finished is None:
-        do = "use a release of vertebra that knows it"
-        raise failure("bad_request", at, f"the model stopped for {message.stop_reason[:40]!r}, which is unknown", do=do)
+        raise unknown_stop(message.stop_reason, at)
     return ModelReply(
         content="".join(block.text for block in message.content if block.type == "text"),
         tool_calls=tuple(

@@ -128,6 +128,12 @@ def failure(
     )
 
 
+def unknown_stop(said: str, at: str) -> ProviderFailure:
+    """The error for a reply that ended for a reason of which this release knows nothing."""
+    do = "use a release of vertebra that knows it"
+    return failure("bad_request", at, f"the model stopped for {said[:40]!r}, which is unknown", do=do)
+
+
 def told(
     at: str, status: int, words: frozenset[str], said: str, key: str | None, retry_after_s: float | None
 ) -> ProviderFailure:

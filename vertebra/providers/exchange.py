@@ -8,12 +8,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from vertebra.boundary.redaction import without
 from vertebra.providers.addresses import Addresses
 from vertebra.providers.delay import delay_s
 from vertebra.providers.errors import failure, told
-from vertebra.schemas.errors import ProviderFailure
-from vertebra.schemas.llm import ModelRequest
+from vertebra.providers.protocol import Place
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import BadJson, ProviderFailure
+from vertebra.schemas.llm import ModelReply, ModelRequest
+from vertebra.schemas.strict_json import read_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -51,23 +56,59 @@ class Way:
 
 Send = Callable[[ModelRequest, Way], Awaitable[bytes]]
 """Sends one request by the vendor's client and gives the body as it came. Raises Timeout, Cut, Refusal."""
+Read = Callable[[Json, ModelRequest, str], ModelReply]
+"""The vendor's reply in our words. Raises ValidationError or BadJson where it is none, ProviderFailure."""
+MAX_REPLY_BYTES = 8_000_000
 
 
-class Exchange:
-    """The connections of one adapter. Nothing is imported or opened before the first request."""
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What is one vendor's own."""
 
-    def __init__(self, package: str, module: str, addresses: Addresses, send: Send) -> None:
-        """`module`: the part of the package that its client would import on first use, blocking the event loop."""
-        self._package = package
-        self._module = module
-        self._addresses = addresses
-        self._send = send
+    name: str
+    """Also of its package, and of the extra that installs that."""
+    module: str
+    """The part of the package that its client would import on first use, blocking the event loop."""
+    endpoint: str
+    secret: str
+    """The name of the secret that holds the key for its own address."""
+    send: Send
+    read: Read
+
+
+class VendorProvider:
+    """Asks a vendor at its own address, or at one that the operator lists, with the key of that address or with none.
+
+    One request per call, no retries, no environment, no key kept. Nothing is imported or opened before the first.
+    """
+
+    def __init__(self, vendor: Vendor, endpoints: Mapping[str, str | None] | None = None) -> None:
+        """`endpoints`: addresses that the operator lists, each with the name of the secret that is sent there."""
+        self._vendor = vendor
+        self._addresses = Addresses(vendor.endpoint, vendor.secret, endpoints or {})
         self._http: httpx2.AsyncClient | None = None
         self._opening = asyncio.Lock()
 
-    async def body(self, request: ModelRequest, *, timeout_s: float, key: str | None) -> bytes:
-        """The body of the vendor's reply. Raises ProviderFailure only."""
+    @property
+    def name(self) -> str:
+        return self._vendor.name
+
+    def secret(self, endpoint: str | None) -> str | None:
+        return self._addresses.secret(endpoint)
+
+    async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
+        """Send one request. Raises ProviderFailure only, without quoting a reply; `place` is not sent."""
         at = f"{request.provider}/{request.model}"
+        body = await self._body(request, at, timeout_s=timeout_s, key=key)
+        try:
+            return self._vendor.read(read_json(body, max_bytes=MAX_REPLY_BYTES, at="reply"), request, at)
+        except BadJson as problem:
+            raise failure("malformed", at, str(problem)) from None
+        except ValidationError as problem:
+            fields = ", ".join(".".join(map(str, error["loc"])) for error in problem.errors()[:3])
+            raise failure("malformed", at, f"missing or wrong: {fields or 'reply'}") from None
+
+    async def _body(self, request: ModelRequest, at: str, *, timeout_s: float, key: str | None) -> bytes:
         url = self._addresses.url(request.endpoint, at)
         needed = self._addresses.secret(request.endpoint)
         usable = _checked(key, needed, at)
@@ -75,7 +116,7 @@ class Exchange:
             self._http = self._http or await self._connections(at)
         try:
             async with asyncio.timeout(timeout_s):  # the client's own limit is per read: a slow drip outlasts it
-                body = await self._send(request, Way(url, usable, timeout_s, self._http))
+                body = await self._vendor.send(request, Way(url, usable, timeout_s, self._http))
         except TimeoutError:
             raise failure("timeout", at, f"no reply within {timeout_s:g} s") from None
         except Timeout:
@@ -95,10 +136,10 @@ class Exchange:
     async def _connections(self, at: str) -> httpx2.AsyncClient:
         """In a thread, since it takes a second at first: heartbeats go on."""
         try:
-            return await asyncio.to_thread(_open, self._module)
+            return await asyncio.to_thread(_open, self._vendor.module)
         except ImportError:
-            do = f"install it: pip install 'vertebra[{self._package}]'"
-            raise failure("bad_request", at, f"the package {self._package} is not installed", do=do) from None
+            do = f"install it: pip install 'vertebra[{self.name}]'"
+            raise failure("bad_request", at, f"the package {self.name} is not installed", do=do) from None
 
 
 def _open(module: str) -> httpx2.AsyncClient:

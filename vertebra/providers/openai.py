@@ -1,44 +1,14 @@
-"""OpenAI's Chat Completions, and every server that speaks them: vLLM, Ollama, TGI, gateways.
-
-One request per call, no retries, no environment, no key kept.
-"""
+"""OpenAI's Chat Completions, and every server that speaks them: vLLM, Ollama, TGI, gateways."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from vertebra.providers.addresses import Addresses
-from vertebra.providers.exchange import Cut, Exchange, Refusal, Timeout, Way
+from vertebra.providers.exchange import Cut, Refusal, Timeout, Vendor, Way
 from vertebra.providers.openai_wire import read_reply, wire_request
-from vertebra.providers.protocol import Place
-from vertebra.schemas.llm import ModelReply, ModelRequest
+from vertebra.schemas.llm import ModelRequest
 
 NAME = "openai"
 ENDPOINT = "https://api.openai.com/v1"
 SECRET = "secret://env/OPENAI_API_KEY"  # noqa: S105  # the name of a secret
-
-
-class OpenAIProvider:
-    """Asks OpenAI's own address, or one that the operator lists, with the key of that address or with none."""
-
-    name = NAME
-
-    def __init__(self, endpoints: Mapping[str, str | None] | None = None) -> None:
-        """`endpoints`: addresses that the operator lists, each with the name of the secret that is sent there."""
-        self._addresses = Addresses(ENDPOINT, SECRET, endpoints or {})
-        self._exchange = Exchange("openai", "openai.resources.chat.completions", self._addresses, _send)
-
-    def secret(self, endpoint: str | None) -> str | None:
-        return self._addresses.secret(endpoint)
-
-    async def complete(self, request: ModelRequest, place: Place, *, timeout_s: float, key: str | None) -> ModelReply:
-        """Send one request. Raises ProviderFailure only; `place` is not sent."""
-        body = await self._exchange.body(request, timeout_s=timeout_s, key=key)
-        return read_reply(body, request, f"{request.provider}/{request.model}")
-
-    async def aclose(self) -> None:
-        """Close kept connections."""
-        await self._exchange.aclose()
 
 
 async def _send(request: ModelRequest, way: Way) -> bytes:
@@ -78,3 +48,6 @@ def _said(error: object) -> str:
     body = getattr(error, "body", None)
     said = body.get("message", body.get("detail")) if isinstance(body, dict) else None
     return said if isinstance(said, str) else ""
+
+
+VENDOR = Vendor(NAME, "openai.resources.chat.completions", ENDPOINT, SECRET, _send, read_reply)

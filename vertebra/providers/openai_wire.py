@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from vertebra.providers.errors import failure
+from vertebra.providers.errors import unknown_stop
+from vertebra.providers.exchange import MAX_REPLY_BYTES
 from vertebra.schemas.call import ToolCall
 from vertebra.schemas.canonical import Json, json_text
-from vertebra.schemas.errors import BadJson
 from vertebra.schemas.llm import (
     AssistantMessage,
     FinishReason,
@@ -26,7 +26,6 @@ from vertebra.schemas.llm import (
 from vertebra.schemas.record import Recorded
 from vertebra.schemas.strict_json import read_json
 
-_REPLY_BYTES = 8_000_000
 _FINISHED: dict[str, FinishReason] = {
     "stop": "completed",
     "length": "length",
@@ -178,21 +177,14 @@ def _nullable(field: Json) -> Json:
     return wider
 
 
-def read_reply(body: bytes, request: ModelRequest, at: str) -> ModelReply:
-    """The vendor's reply, checked. Raises ProviderFailure `malformed`, without quoting it."""
-    try:
-        raw = read_json(body, max_bytes=_REPLY_BYTES, at="reply")
-        completion = _Completion.model_validate(raw)
-        choice = completion.choices[0]
-        finished = _finished(choice, at)
-        asked = choice.message.tool_calls if finished == "tool_calls" else None
-        calls = tuple(_tool_call(call) for call in asked or ())
-    except BadJson as problem:
-        raise failure("malformed", at, str(problem)) from None
-    except ValidationError as problem:
-        fields = ", ".join(".".join(map(str, error["loc"])) for error in problem.errors()[:3])
-        raise failure("malformed", at, f"missing or wrong: {fields or 'reply'}") from None
+def read_reply(raw: Json, request: ModelRequest, at: str) -> ModelReply:
+    """The vendor's reply, checked. Raises ValidationError, BadJson, ProviderFailure."""
+    completion = _Completion.model_validate(raw)
     assert isinstance(raw, dict)
+    choice = completion.choices[0]
+    finished = _finished(choice, at)
+    asked = choice.message.tool_calls if finished == "tool_calls" else None
+    calls = tuple(_tool_call(call) for call in asked or ())
     return ModelReply(
         content=choice.message.content or choice.message.refusal or "",
         tool_calls=calls,
@@ -207,9 +199,7 @@ def read_reply(body: bytes, request: ModelRequest, at: str) -> ModelReply:
 def _finished(choice: _Choice, at: str) -> FinishReason:
     finished = _FINISHED.get(choice.finish_reason)
     if finished is None:
-        do = "use a release of vertebra that knows it"
-        said = choice.finish_reason[:40]
-        raise failure("bad_request", at, f"the model stopped for {said!r}, which is unknown", do=do)
+        raise unknown_stop(choice.finish_reason, at)
     if finished == "completed" and choice.message.refusal:
         return "refused"
     if finished == "completed" and choice.message.tool_calls:  # some servers stop for no reason of their own
@@ -220,7 +210,7 @@ def _finished(choice: _Choice, at: str) -> FinishReason:
 def _tool_call(asked: _Asked) -> ToolCall:
     """The arguments are JSON inside a JSON text, written by the model."""
     text = asked.function.arguments or "{}"
-    arguments = read_json(text, max_bytes=_REPLY_BYTES, at="reply.arguments")
+    arguments = read_json(text, max_bytes=MAX_REPLY_BYTES, at="reply.arguments")
     return ToolCall(id=asked.id, tool=asked.function.name, arguments=arguments)
 
 

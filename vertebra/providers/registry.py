@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from vertebra.providers.anthropic import AnthropicProvider
-from vertebra.providers.openai import OpenAIProvider
+from vertebra.providers import anthropic, openai
+from vertebra.providers.exchange import VendorProvider
 from vertebra.providers.protocol import Provider
 from vertebra.providers.scripted import ScriptedProvider
 from vertebra.schemas.canonical import Json
@@ -30,8 +30,8 @@ class Setup:
 Factory = Callable[[Setup], Provider]
 
 FACTORIES: dict[str, Factory] = {
-    "anthropic": lambda setup: AnthropicProvider(setup.endpoints),
-    "openai": lambda setup: OpenAIProvider(setup.endpoints),
+    "anthropic": lambda setup: VendorProvider(anthropic.VENDOR, setup.endpoints),
+    "openai": lambda setup: VendorProvider(openai.VENDOR, setup.endpoints),
     "scripted": lambda setup: ScriptedProvider(setup.replies, setup.sales),
 }
 ALIASES: Mapping[str, str] = {"chatgpt": "openai"}

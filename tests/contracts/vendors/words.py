@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vertebra.providers import anthropic, openai
+from vertebra.providers.exchange import VendorProvider
 from vertebra.providers.protocol import Provider
 from vertebra.schemas.call import ToolCall
 from vertebra.schemas.canonical import Json
@@ -76,7 +77,7 @@ class AnthropicWords:
     }
 
     def adapter(self, endpoints: Mapping[str, str | None]) -> Provider:
-        return anthropic.AnthropicProvider(endpoints)
+        return VendorProvider(anthropic.VENDOR, endpoints)
 
     def usage(self, usage: Usage) -> dict[str, Json]:
         names = {"cache_read": "cache_read_input_tokens", "cache_write": "cache_creation_input_tokens"}
@@ -125,7 +126,7 @@ class OpenAIWords:
     }
 
     def adapter(self, endpoints: Mapping[str, str | None]) -> Provider:
-        return openai.OpenAIProvider(endpoints)
+        return VendorProvider(openai.VENDOR, endpoints)
 
     def usage(self, usage: Usage) -> dict[str, Json]:
         prompt = usage["input"] + usage.get("cache_read", 0)
