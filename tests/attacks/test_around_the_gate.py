@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from tests.attacks.intruder import Call, given, intruding, make
+from tests.attacks.intruder import Call, Came, given, intruding, make
 from tests.integration.runs.waits import ended, waiting
 from tests.stage import TEMPLATE, Stage
 from vertebra.activities.effects import bodies
@@ -24,7 +24,9 @@ pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 TICKETS = (TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
 MAIL: dict[str, Json] = {"to": "mallory@example.org", "subject": "x", "text": "y"}
+MAILS: dict[str, Json] = {"tool": "send_email", "values": MAIL}
 TICKET: dict[str, Json] = {"ticket": "x"}
+WIDE = b'{"permissions":["execute_tools"],"tools":["send_email","search_docs"],"models":["scripted/small"]}'
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,8 @@ async def test_no_call_with_anothers_context(stage: Stage, intruder: Client, vic
     assert before == await effects(stage, victim.run)
 
 
-async def test_no_call_that_the_node_does_not_make(stage: Stage, intruder: Client, victim: Victim) -> None:
-    """With the right context, no node makes another node's calls, another tool's, or one under another name."""
-    root, mine = quoted(victim.mine[""]), {agent: quoted(id_) for agent, id_ in victim.mine.items()}
-    before = await effects(stage, victim.run)
-    tool: dict[str, Json] = {"tool": "send_email", "values": MAIL}
-    mailed = given("tool", "send", **tool)
-    asked: dict[str, Json] = {"turn": 1, "tool_call": "c1"}
+async def test_no_call_under_another_name(stage: Stage, intruder: Client, victim: Victim) -> None:
+    """The right call of the right node passes under its own activity id only."""
     ids = [
         "send",
         "#1",
@@ -146,20 +143,28 @@ async def test_no_call_that_the_node_does_not_make(stage: Stage, intruder: Clien
         "send#1\n",
         "x" * 900 + "#1",
     ]
+    mailed = given("tool", "send", **MAILS)
+    tried = [Call(f"the id {id_[:12]!r}", "tool", id_, mailed, quoted(victim.mine[""])) for id_ in ids]
+
+    await assert_stopped(tried, stage, intruder, victim)
+
+
+async def test_no_call_that_the_node_does_not_make(stage: Stage, intruder: Client, victim: Victim) -> None:
+    """With the right context, the node that mails makes no other node's calls, and no other tool's."""
+    root = quoted(victim.mine[""])
     tried = [
-        *(Call(f"the id {id_[:12]!r}", "tool", id_, mailed, root) for id_ in ids),
-        Call("a node that is not there", "tool", "post#1", given("tool", "post", **tool), root),
-        Call("another node's input", "tool", "send#1", given("tool", "draft", **tool), root),
+        Call("a node that is not there", "tool", "post#1", given("tool", "post", **MAILS), root),
+        Call("another node's input", "tool", "send#1", given("tool", "draft", **MAILS), root),
         Call(
             "another visit's input",
             "tool",
             "send#1",
-            (json_text({"kind": "tool", "node": "send", "visit": 2, **tool}),),
+            (json_text({"kind": "tool", "node": "send", "visit": 2, **MAILS}),),
             root,
         ),
-        Call("another kind's input", "tool", "send#1", given("llm", "send", **tool), root),
-        Call("another kind", "llm", "send#1", given("llm", "send", **tool), root),
-        Call("another kind, with a turn", "llm", "send#1.1", given("llm", "send", turn=1, **tool), root),
+        Call("another kind's input", "tool", "send#1", given("llm", "send", **MAILS), root),
+        Call("another kind", "llm", "send#1", given("llm", "send", **MAILS), root),
+        Call("another kind, with a turn", "llm", "send#1.1", given("llm", "send", turn=1, **MAILS), root),
         Call(
             "another tool of the spine",
             "tool",
@@ -176,14 +181,26 @@ async def test_no_call_that_the_node_does_not_make(stage: Stage, intruder: Clien
         ),
         Call("a tool that does not exist", "tool", "send#1", given("tool", "send", tool="rm", values={}), root),
         Call("no tool", "tool", "send#1", given("tool", "send", values=MAIL), root),
-        Call("as if a model had asked", "tool", "send#1", given("tool", "send", **tool, tool_call="c1"), root),
-        Call("a mail from a rules node", "tool", "apologise#1", given("tool", "apologise", **tool), root),
-        Call("a mail from a model's node", "tool", "classify#1", given("tool", "classify", **tool), mine["classifier"]),
+        Call("as if a model had asked", "tool", "send#1", given("tool", "send", **MAILS, tool_call="c1"), root),
+    ]
+
+    await assert_stopped(tried, stage, intruder, victim)
+
+
+async def test_no_tool_that_no_model_asked_for(stage: Stage, intruder: Client, victim: Victim) -> None:
+    """Nodes of rules and models mail nothing, and an agent's tools are called in the turns that asked for them."""
+    root, mine = quoted(victim.mine[""]), {agent: quoted(id_) for agent, id_ in victim.mine.items()}
+    asked: dict[str, Json] = {"turn": 1, "tool_call": "c1"}
+    tried = [
+        Call("a mail from a rules node", "tool", "apologise#1", given("tool", "apologise", **MAILS), root),
+        Call(
+            "a mail from a model's node", "tool", "classify#1", given("tool", "classify", **MAILS), mine["classifier"]
+        ),
         Call(
             "a model's mail from a model's node",
             "tool",
             "classify#1.1.1",
-            given("tool", "classify", **tool, **asked),
+            given("tool", "classify", **MAILS, **asked),
             mine["classifier"],
         ),
         Call("a model in a rules node", "llm", "apologise#1.1", given("llm", "apologise", turn=1, values=TICKET), root),
@@ -191,7 +208,7 @@ async def test_no_call_that_the_node_does_not_make(stage: Stage, intruder: Clien
             "a mail from an agent, beyond its grant",
             "tool",
             "research#1.1.1",
-            given("tool", "research", **tool, **asked),
+            given("tool", "research", **MAILS, **asked),
             mine["researcher"],
         ),
         Call(
@@ -230,6 +247,15 @@ async def test_no_call_that_the_node_does_not_make(stage: Stage, intruder: Clien
             given("llm", "research", turn=9, transcript="0" * 64),
             mine["researcher"],
         ),
+    ]
+
+    await assert_stopped(tried, stage, intruder, victim)
+
+
+async def test_no_input_that_is_none(stage: Stage, intruder: Client, victim: Victim) -> None:
+    """Broken, missing and doubled inputs, and the activities that are no effect, do nothing."""
+    root, mailed = quoted(victim.mine[""]), given("tool", "send", **MAILS)
+    tried = [
         Call("no input", "tool", "send#1", (), root),
         Call("two inputs", "tool", "send#1", (mailed[0], mailed[0]), root),
         Call("no JSON", "tool", "send#1", ("{",), root),
@@ -242,6 +268,13 @@ async def test_no_call_that_the_node_does_not_make(stage: Stage, intruder: Clien
         Call("the admission", "admit", "send#1", mailed, root),
         Call("the end", "close", "send#1", ('{"end":"completed"}',), root),
     ]
+
+    await assert_stopped(tried, stage, intruder, victim)
+
+
+async def assert_stopped(tried: list[Call], stage: Stage, intruder: Client, victim: Victim) -> None:
+    """Each of the calls is stopped, and none has done anything."""
+    before = await effects(stage, victim.run)
 
     came = await make(intruder, victim.run, tried)
 
@@ -296,10 +329,9 @@ async def test_the_runs_own_calls_pass_or_wait(stage: Stage, intruder: Client, v
     assert not found.result["failed"]
 
 
-async def test_no_forged_context_holds(stage: Stage, intruder: Client, victim: Victim) -> None:
-    """Rows of rights that an owner of the database makes or widens do not carry the seal, and open nothing."""
+async def test_no_made_context_holds(stage: Stage, intruder: Client, victim: Victim) -> None:
+    """Rows of rights that an owner of the database makes do not carry the seal, and open nothing."""
     run, root, key = victim.run, victim.mine[""], stage.world.seal_key
-    wide = b'{"permissions":["execute_tools"],"tools":["send_email","search_docs"],"models":["scripted/small"]}'
     other = SealKey(key.id, b"x" * 32)
     [parent] = await stage.sql("select * from contexts where id = %(id)s", id=root)
     [mine] = await stage.sql("select * from contexts where id = %(id)s", id=victim.mine["researcher"])
@@ -314,14 +346,14 @@ async def test_no_forged_context_holds(stage: Stage, intruder: Client, victim: V
             parent=parent_id,
             run=run,
             agent=agent,
-            grant=wide,
+            grant=WIDE,
             expires=mine["expires_at"],
             key=key_id,
             seal=seal,
         )
         return quoted(id_)
 
-    fields = ContextFields("sealed", "default", run, root, "researcher", wide, 1, instant(mine["expires_at"]))
+    fields = ContextFields("sealed", "default", run, root, "researcher", WIDE, 1, instant(mine["expires_at"]))
     forged = {
         "no seal": await put("no-seal", b""),
         "zeros for a seal": await put("zeros", bytes(32)),
@@ -336,11 +368,19 @@ async def test_no_forged_context_holds(stage: Stage, intruder: Client, victim: V
     await stage.sql("update contexts set parent = 'loop' where id = 'loop'")
     before = await effects(stage, run)
 
-    def call(name: str, header: str) -> Call:
-        asked = given("tool", "research", turn=1, tool_call="c1", tool="send_email", values=MAIL)
-        return Call(name, "tool", "research#1.1.1", asked, header)
+    came = await make(intruder, run, [researchers_mail(name, header) for name, header in forged.items()])
 
-    came = await make(intruder, run, [call(name, header) for name, header in forged.items()])
+    assert [*forged] == [one.stopped for one in came]
+    assert {"TamperedRow", "PermissionDenied"} == {one.failure for one in came}
+    assert before == await effects(stage, run)
+
+
+async def test_no_widened_context_holds(stage: Stage, intruder: Client, victim: Victim) -> None:
+    """A sealed row that is edited holds no more, whichever of its columns was touched."""
+    run = victim.run
+    [mine] = await stage.sql("select * from contexts where id = %(id)s", id=victim.mine["researcher"])
+    before = await effects(stage, run)
+    came: list[Came] = []
     edits = {
         "a wider grant": 'update contexts set "grant" = %(wide)s where id = %(id)s',
         "another run": 'update contexts set run = %(run)s, "grant" = %(wide)s where id = %(id)s',
@@ -349,17 +389,23 @@ async def test_no_forged_context_holds(stage: Stage, intruder: Client, victim: V
         "another depth": "update contexts set depth = 0, parent = null where id = %(id)s",
     }
     for name, edit in edits.items():
-        await stage.sql(edit, wide=wide, id=mine["id"], run=run)
-        came += await make(intruder, run, [call(name, quoted(mine["id"]))])
+        await stage.sql(edit, wide=WIDE, id=mine["id"], run=run)
+        came += await make(intruder, run, [researchers_mail(name, quoted(mine["id"]))])
         await stage.sql(
             'update contexts set run = %(run)s, agent = %(agent)s, "grant" = %(grant)s, expires_at = %(expires_at)s,'
             " depth = %(depth)s, parent = %(parent)s where id = %(id)s",
             **{name: mine[name] for name in ("id", "run", "agent", "grant", "expires_at", "depth", "parent")},
         )
 
-    assert [*forged, *edits] == [one.stopped for one in came]
+    assert [*edits] == [one.stopped for one in came]
     assert {"TamperedRow", "PermissionDenied"} == {one.failure for one in came}
     assert before == await effects(stage, run)
+
+
+def researchers_mail(name: str, header: str) -> Call:
+    """A mail from the agent that may only search."""
+    asked = given("tool", "research", turn=1, tool_call="c1", tool="send_email", values=MAIL)
+    return Call(name, "tool", "research#1.1.1", asked, header)
 
 
 async def test_a_body_without_the_gate_refuses(stage: Stage, intruder: Client, victim: Victim) -> None:

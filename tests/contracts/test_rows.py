@@ -41,6 +41,11 @@ REPLIES: dict[str, Json] = {
     "research": [{"reply": {"facts": ["It cost $480."], "confidence": 0.9}}],
     "draft": [{"reply": {"text": "We are sorry.", "refund_usd": 480.0}}],
 }
+OF_RUN = {"run": "run-1"}
+SIGNED: dict[str, object] = {"person": "tester", "key": "k", "nonce": "n1", "reason": "r"}
+SIGNED |= {"statement": b"s", "signature": b"s"}
+ORDER: dict[str, object] = {"epoch": 0, "node": None, "visit": None, "verb": "renew"}
+ORDER |= {"arguments": None, "arguments_digest": None}
 LATE_S = 5 * 3600
 NAMES = {text: place for place, text in ((place, str(named(*place))) for place in known())}
 TABLES = """approvals artifacts attempts audit calls commands contexts decisions envelopes graphs outbox people renewals
@@ -227,119 +232,145 @@ async def commanded() -> list[Told]:
 async def by_themselves() -> list[Told]:
     """Statements that only rare ways reach, each on rows of a run that waits."""
     async with both(replies=REPLIES) as two:
-        await two.play(REFUND, Acts(), "run-1")
+        await two.play(REFUND, Acts(), OF_RUN["run"])
         [asked] = two.pool.rows.of("approvals")
         [call, *_] = two.pool.rows.of("calls")
-        await entries.tell_admin(
-            two.stage.world, DEFAULT_TENANT, [entries.event(two.stage.world, "run_refused", "admit")]
-        )
-        of_run, tenant = {"run": "run-1"}, DEFAULT_TENANT
         root = next(row["id"] for row in two.pool.rows.of("contexts") if row["parent"] is None)
-        signed = {"person": "tester", "key": "k", "nonce": "n1", "statement": b"s", "signature": b"s", "reason": "r"}
-        await two.say("client", "put_revocation", tenant=tenant, id="rev", kind="tool", target="python", **signed)
-        await two.say("gate", "revocations", tenant=tenant, targets=["python", "bash"])
-        order = {"epoch": 0, "node": None, "visit": None, "verb": "renew", "arguments": None, "arguments_digest": None}
-        await two.say("client", "put_command", tenant=tenant, id="c1", **of_run, **order, **signed)
-        body = b'{"inline":{"event":"c1"}}'
-        taken = {"node": "draft", "visit": 1, "kind": "plan", "body": body, "digest": "event"}
-        await two.say("gate", "put_envelope", tenant=tenant, **of_run, **taken)
-        await two.say("steps", "taken_events", **of_run)
-        sent = order | {"verb": "event", "arguments": b"12345"}
-        for number in range(6):
-            of_it = {**signed, "nonce": f"event-{number}"}
-            await two.say("client", "put_command", tenant=tenant, id=f"e{number}", **of_run, **sent, **of_it)
-        body = b'{"inline":{"event":"e0"}}'
-        await two.say("gate", "put_envelope", tenant=tenant, **of_run, **taken | {"visit": 2, "body": body})
-        await two.say("steps", "apply_command", id="e0")
-        await two.say("client", "unread_events", **of_run)
-        for visits, most, most_bytes in (([], 3, 999), ([1, 2], 9, 11), ([2], 9, 10), ([2], 0, 0)):
-            bound = {"nodes": ["draft"] * len(visits), "visits": visits, "most": most, "most_bytes": most_bytes}
-            await two.say("steps", "sent_events", **of_run, **bound)
-        await two.say("steps", "run_contexts", **of_run)
-        await two.say("steps", "touch_execution", **of_run, execution_id="another")
-        await two.say("steps", "run_row", **of_run)
-        await two.say("steps", "put_renewal", **of_run, command="c1", seconds=10**9, context=None)
-        await two.say("gate", "contexts", context=root)
-        await two.say("steps", "context_lives", **of_run)
-        await two.say("steps", "apply_command", id="c1")
-        await two.say("steps", "consume_command", id="c1")
-        for name in ("books", "held", "check_books", "head"):
-            await two.say("ledger", name, **of_run)
-        await two.say("ledger", "check_books", run=None)
-        await two.say("ledger", "reserve", **of_run, microusd=10**9, tokens=0)
-        attempt = {"call": call["id"], "n": 7}
-        opened = {"execution_id": "e", "worker": "w", "price_digest": None, "opened_by": None}
-        await two.say("ledger", "reserve", **of_run, microusd=5, tokens=7)
-        await two.say("ledger", "open_attempt", tenant=tenant, **attempt, **of_run, microusd=5, tokens=7, **opened)
-        await two.say("ledger", "lose_attempts", call=call["id"], n=8)
-        await two.say("ledger", "held", **of_run)
-        settled = {"state": "settled", "class": None, "counts": True, "microusd": 3, "tokens": 4, "estimated": False}
-        for _ in range(2):
-            await two.say(
-                "ledger", "end_attempt", **of_run, **attempt, **settled, raw_usage=None, scopes=[], figures=None
-            )
-        await two.say("ledger", "top_up", **of_run, command="c1", microusd=1, tokens=1)
-        await two.say("ledger", "check_books", **of_run)
-        wake = {"tenant": tenant, **of_run, "ref": "call/x"}
-        for file, name in (("gate", "wake"), ("keeper", "put_wake"), ("gate", "wake")):
-            await two.say(file, name, **wake)
-        await two.say("steps", "done_wake", **of_run, refs=["call/x"])
-        await two.say("gate", "fail_unsent", id=call["id"], error=b"{}")
-        await two.say("gate", "release_call", id=call["id"])
-        for status in ("mark_unknown", "fail_unsent"):
-            await two.say("steps", "open_call", **of_run, activity_id=call["activity_id"], command="c1")
-            await two.say("gate", status, id=call["id"], error=b"{}")
-            await two.say("gate", "own_call", id=call["id"])
-        await two.say("steps", "answered_calls", **of_run, activity_ids=[call["activity_id"]])
-        denied = {"activity_id": "draft#9", "call_digest": "d", "kind": "tool", "node": "draft", "visit": 9}
-        await two.say("gate", "put_denied", tenant=tenant, id="denied", **of_run, **denied, context=root, result=b"{}")
-        await two.say("gate", "journal", **of_run, activity_id="draft#9")
-        past = {name: asked[name] for name in ("tenant", "run", "node", "visit", "activity_id", "kind", "request")}
-        past |= {"digest": "d", "assign": ["a"], "backup": ["b"], "subject": "late", "expires_in_s": -1}
-        past |= {"escalate_after_s": -5, "remind_s": [-9, 3600]}
-        for number in (1, 2):
-            await two.say("gate", "open_approval", **past, id=f"past-{number}", round=number)
-        await two.say("gate", "open_approval", **past, id="past-1", round=1)
-        with pytest.raises(Conflict):
-            await two.say("gate", "open_approval", **past, id="past-3", round=1)
-        for name in ("due_reminders", "due_expiries"):
-            await two.say("keeper", name, limit=10)
-        await two.say("keeper", "approval", id="past-1")
-        await two.say("keeper", "count_reminders", id="past-1", reminded=2)
-        await two.say("keeper", "due_reminders", limit=10)
-        await two.say("gate", "expire_approval", id="past-1")
-        await two.say("gate", "withdraw_approval", id="past-2")
-        await two.say("steps", "asked_approvals", ids=["past-1", "past-2", asked["id"]])
-        await two.say("gate", "expire_approval", id=asked["id"])
-        await two.say("gate", "withdraw_visit", **of_run, node=asked["node"], visit=asked["visit"])
-        await two.say("steps", "open_approvals", **of_run)
-        await two.say("keeper", "lock_run", **of_run)
-        human = {**past, "kind": "human", "subject": ""}
-        await two.say("gate", "open_approval", **human, id="human", round=1)
-        await two.say("steps", "asked_before", **of_run, activity_id=asked["activity_id"], id=None)
-        await two.say("audit", "entries", stream="run-1", after=2, limit=3)
-        with pytest.raises(AuditRefused):
-            await two.say(
-                "audit",
-                "append_run",
-                stream="run-1",
-                seq=0,
-                prev_hash=b"",
-                bodies=[b""],
-                hashes=[b""],
-                macs=[b""],
-                key_id="k",
-            )
-        for _ in range(2):
-            artifact = {"sha256": "f", "size": 1, "media_type": "t", "bytes": b"1", "place": None}
-            await two.say("values", "put_artifact", tenant=tenant, **artifact)
-        await two.say("values", "get_artifact", tenant=tenant, sha256="f")
-        person = {"name": "eve", "public_key": None, "key": None, "roles": ["x"], "service": True, "signer": False}
-        for roles in (["x"], ["x"], ["y"]):
-            await two.say("client", "enrol", tenant=tenant, **{**person, "roles": roles}, by="tester")
-        for name in ("people", "run", "waits"):
-            await two.say("client", name, **of_run)
+        await say_orders(two)
+        await say_events(two)
+        await say_lives(two, root)
+        await say_books(two, call)
+        await say_calls(two, call, root)
+        await say_approvals(two, asked)
+        await say_audit(two)
+        await say_values(two)
         return two.pool.told
+
+
+async def say_orders(two: Both) -> None:
+    await two.say("client", "put_revocation", tenant=DEFAULT_TENANT, id="rev", kind="tool", target="python", **SIGNED)
+    await two.say("gate", "revocations", tenant=DEFAULT_TENANT, targets=["python", "bash"])
+    await two.say("client", "put_command", tenant=DEFAULT_TENANT, id="c1", **OF_RUN, **ORDER, **SIGNED)
+
+
+async def say_events(two: Both) -> None:
+    body = b'{"inline":{"event":"c1"}}'
+    taken = {"node": "draft", "visit": 1, "kind": "plan", "body": body, "digest": "event"}
+    await two.say("gate", "put_envelope", tenant=DEFAULT_TENANT, **OF_RUN, **taken)
+    await two.say("steps", "taken_events", **OF_RUN)
+    sent = ORDER | {"verb": "event", "arguments": b"12345"}
+    for number in range(6):
+        of_it = {**SIGNED, "nonce": f"event-{number}"}
+        await two.say("client", "put_command", tenant=DEFAULT_TENANT, id=f"e{number}", **OF_RUN, **sent, **of_it)
+    body = b'{"inline":{"event":"e0"}}'
+    await two.say("gate", "put_envelope", tenant=DEFAULT_TENANT, **OF_RUN, **taken | {"visit": 2, "body": body})
+    await two.say("steps", "apply_command", id="e0")
+    await two.say("client", "unread_events", **OF_RUN)
+    for visits, most, most_bytes in (([], 3, 999), ([1, 2], 9, 11), ([2], 9, 10), ([2], 0, 0)):
+        bound = {"nodes": ["draft"] * len(visits), "visits": visits, "most": most, "most_bytes": most_bytes}
+        await two.say("steps", "sent_events", **OF_RUN, **bound)
+
+
+async def say_lives(two: Both, root: str) -> None:
+    await two.say("steps", "run_contexts", **OF_RUN)
+    await two.say("steps", "touch_execution", **OF_RUN, execution_id="another")
+    await two.say("steps", "run_row", **OF_RUN)
+    await two.say("steps", "put_renewal", **OF_RUN, command="c1", seconds=10**9, context=None)
+    await two.say("gate", "contexts", context=root)
+    await two.say("steps", "context_lives", **OF_RUN)
+    await two.say("steps", "apply_command", id="c1")
+    await two.say("steps", "consume_command", id="c1")
+
+
+async def say_books(two: Both, call: Row) -> None:
+    for name in ("books", "held", "check_books", "head"):
+        await two.say("ledger", name, **OF_RUN)
+    await two.say("ledger", "check_books", run=None)
+    await two.say("ledger", "reserve", **OF_RUN, microusd=10**9, tokens=0)
+    attempt = {"call": call["id"], "n": 7}
+    opened = {"execution_id": "e", "worker": "w", "price_digest": None, "opened_by": None}
+    await two.say("ledger", "reserve", **OF_RUN, microusd=5, tokens=7)
+    await two.say("ledger", "open_attempt", tenant=DEFAULT_TENANT, **attempt, **OF_RUN, microusd=5, tokens=7, **opened)
+    await two.say("ledger", "lose_attempts", call=call["id"], n=8)
+    await two.say("ledger", "held", **OF_RUN)
+    settled = {"state": "settled", "class": None, "counts": True, "microusd": 3, "tokens": 4, "estimated": False}
+    for _ in range(2):
+        await two.say("ledger", "end_attempt", **OF_RUN, **attempt, **settled, raw_usage=None, scopes=[], figures=None)
+    await two.say("ledger", "top_up", **OF_RUN, command="c1", microusd=1, tokens=1)
+    await two.say("ledger", "check_books", **OF_RUN)
+
+
+async def say_calls(two: Both, call: Row, root: str) -> None:
+    wake = {"tenant": DEFAULT_TENANT, **OF_RUN, "ref": "call/x"}
+    for file, name in (("gate", "wake"), ("keeper", "put_wake"), ("gate", "wake")):
+        await two.say(file, name, **wake)
+    await two.say("steps", "done_wake", **OF_RUN, refs=["call/x"])
+    await two.say("gate", "fail_unsent", id=call["id"], error=b"{}")
+    await two.say("gate", "release_call", id=call["id"])
+    for status in ("mark_unknown", "fail_unsent"):
+        await two.say("steps", "open_call", **OF_RUN, activity_id=call["activity_id"], command="c1")
+        await two.say("gate", status, id=call["id"], error=b"{}")
+        await two.say("gate", "own_call", id=call["id"])
+    await two.say("steps", "answered_calls", **OF_RUN, activity_ids=[call["activity_id"]])
+    denied = {"activity_id": "draft#9", "call_digest": "d", "kind": "tool", "node": "draft", "visit": 9}
+    told = {"tenant": DEFAULT_TENANT, "context": root, "result": b"{}"}
+    await two.say("gate", "put_denied", id="denied", **OF_RUN, **denied, **told)
+    await two.say("gate", "journal", **OF_RUN, activity_id="draft#9")
+
+
+async def say_approvals(two: Both, asked: Row) -> None:
+    past = {name: asked[name] for name in ("tenant", "run", "node", "visit", "activity_id", "kind", "request")}
+    past |= {"digest": "d", "assign": ["a"], "backup": ["b"], "subject": "late", "expires_in_s": -1}
+    past |= {"escalate_after_s": -5, "remind_s": [-9, 3600]}
+    for number in (1, 2):
+        await two.say("gate", "open_approval", **past, id=f"past-{number}", round=number)
+    await two.say("gate", "open_approval", **past, id="past-1", round=1)
+    with pytest.raises(Conflict):
+        await two.say("gate", "open_approval", **past, id="past-3", round=1)
+    for name in ("due_reminders", "due_expiries"):
+        await two.say("keeper", name, limit=10)
+    await two.say("keeper", "approval", id="past-1")
+    await two.say("keeper", "count_reminders", id="past-1", reminded=2)
+    await two.say("keeper", "due_reminders", limit=10)
+    await two.say("gate", "expire_approval", id="past-1")
+    await two.say("gate", "withdraw_approval", id="past-2")
+    await two.say("steps", "asked_approvals", ids=["past-1", "past-2", asked["id"]])
+    await two.say("gate", "expire_approval", id=asked["id"])
+    await two.say("gate", "withdraw_visit", **OF_RUN, node=asked["node"], visit=asked["visit"])
+    await two.say("steps", "open_approvals", **OF_RUN)
+    await two.say("keeper", "lock_run", **OF_RUN)
+    human = {**past, "kind": "human", "subject": ""}
+    await two.say("gate", "open_approval", **human, id="human", round=1)
+    await two.say("steps", "asked_before", **OF_RUN, activity_id=asked["activity_id"], id=None)
+
+
+async def say_audit(two: Both) -> None:
+    await entries.tell_admin(two.stage.world, DEFAULT_TENANT, [entries.event(two.stage.world, "run_refused", "admit")])
+    await two.say("audit", "entries", stream="run-1", after=2, limit=3)
+    with pytest.raises(AuditRefused):
+        await two.say(
+            "audit",
+            "append_run",
+            stream="run-1",
+            seq=0,
+            prev_hash=b"",
+            bodies=[b""],
+            hashes=[b""],
+            macs=[b""],
+            key_id="k",
+        )
+
+
+async def say_values(two: Both) -> None:
+    for _ in range(2):
+        artifact = {"sha256": "f", "size": 1, "media_type": "t", "bytes": b"1", "place": None}
+        await two.say("values", "put_artifact", tenant=DEFAULT_TENANT, **artifact)
+    await two.say("values", "get_artifact", tenant=DEFAULT_TENANT, sha256="f")
+    person = {"name": "eve", "public_key": None, "key": None, "roles": ["x"], "service": True, "signer": False}
+    for roles in (["x"], ["x"], ["y"]):
+        await two.say("client", "enrol", tenant=DEFAULT_TENANT, **{**person, "roles": roles}, by="tester")
+    for name in ("people", "run", "waits"):
+        await two.say("client", name, **OF_RUN)
 
 
 async def test_every_statement_gives_what_postgres_gives(postgres: Connection) -> None:
