@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
@@ -11,10 +14,13 @@ import pytest
 from tests.contracts.vendors.rigs import WireRig, complete, failing
 from tests.contracts.vendors.wire_server import Answer, WireServer
 from tests.contracts.vendors.words import KEY, AnthropicWords, OpenAIWords, Told
+from vertebra.providers import anthropic, openai
+from vertebra.providers.exchange import VendorProvider
 from vertebra.providers.protocol import Place
 from vertebra.schemas.errors import FailureKind, ProviderFailure
 from vertebra.schemas.llm import ModelReply
 
+VENDORS = {vendor.name: vendor for vendor in (anthropic.VENDOR, openai.VENDOR)}
 ENVIRONMENT = {
     "ANTHROPIC_API_KEY": "sk-environment",
     "ANTHROPIC_AUTH_TOKEN": "token-environment",
@@ -94,6 +100,41 @@ def test_each_address_has_its_own_key() -> None:
         for endpoint in (None, "https://a.example/v1", "http://127.0.0.1:1/v1", "https://b.example")
     ]
     assert "secret://file/run/secrets/openai" == moved.secret(None) == moved.secret(url)
+
+
+async def test_a_vendors_own_name_leads_to_public_hosts_only(wire: WireRig) -> None:
+    """Where somebody has led it to a host inside, key and prompt stay here; an operator may list such an address."""
+    wire.provider = VendorProvider(replace(VENDORS[wire.words.name], endpoint=wire.endpoint))
+    wire.request = wire.request.model_copy(update={"endpoint": None})
+
+    error = await failing(wire)
+
+    assert ("bad_request", []) == (error.kind, wire.server.seen)
+    assert "127.0.0.1, which is not public" in str(error)
+    assert "VERTEBRA_ENDPOINTS" in (error.do or "")
+
+
+async def test_a_reply_is_not_unpacked_beyond_its_bound(wire: WireRig) -> None:
+    """A few bytes on the wire may hold gigabytes: what is beyond 8 MB is never made."""
+    bomb = gzip.compress(bytes(128 * 2**20), compresslevel=1)
+    wire.server.answer = Answer(body=bomb, headers={"content-encoding": "gzip"})
+    tracemalloc.start()
+
+    error = await failing(wire, timeout_s=20)
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "malformed" == error.kind
+    assert "more than 8000000 bytes" in str(error)
+    assert 64 * 2**20 > most
+
+
+async def test_a_compressed_reply_is_read(wire: WireRig) -> None:
+    """Vendors compress what they send."""
+    wire.says("x")
+    wire.server.answer = Answer(body=gzip.compress(wire.server.answer.body), headers={"content-encoding": "gzip"})
+
+    assert "x" == (await complete(wire)).content
 
 
 @pytest.mark.parametrize("key", [None, "", "sk-a\nb", "schlüssel"])

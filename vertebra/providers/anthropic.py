@@ -34,7 +34,7 @@ async def _send(request: ModelRequest, way: Way) -> bytes:
     except anthropic.APITimeoutError:
         raise Timeout from None
     except anthropic.APIConnectionError as error:
-        raise Cut(type(error.__cause__ or error).__name__) from None
+        raise Cut(error.__cause__ or error) from None
     return body
 
 

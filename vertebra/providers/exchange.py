@@ -16,7 +16,7 @@ from vertebra.providers.delay import delay_s
 from vertebra.providers.errors import failure, told
 from vertebra.providers.protocol import Place
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.errors import BadJson, ProviderFailure
+from vertebra.schemas.errors import BadJson, EgressRefused, HttpFailed, ProviderFailure
 from vertebra.schemas.llm import ModelReply, ModelRequest
 from vertebra.schemas.strict_json import read_json
 
@@ -29,7 +29,11 @@ class Timeout(Exception):
 
 
 class Cut(Exception):
-    """No whole reply came: the connection was refused, reset or broken off. The message names how."""
+    """No whole reply came: the connection was refused, reset or broken off, or the reply was cut at its bound."""
+
+    def __init__(self, why: BaseException) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Refusal(Exception):
@@ -121,8 +125,8 @@ class VendorProvider:
             raise failure("timeout", at, f"no reply within {timeout_s:g} s") from None
         except Timeout:
             raise failure("timeout", at) from None
-        except Cut as cut:
-            raise failure("network", at, str(cut)) from None
+        except (Cut, EgressRefused, HttpFailed) as error:  # some clients wrap what a transport raises, others do not
+            raise _broken(error.why if isinstance(error, Cut) else error, at) from None
         except Refusal as refusal:
             raise _failure(refusal, at, usable) from None
         return body if usable is None else without(usable, body.decode("latin-1")).encode("latin-1")
@@ -136,18 +140,31 @@ class VendorProvider:
     async def _connections(self, at: str) -> httpx2.AsyncClient:
         """In a thread, since it takes a second at first: heartbeats go on."""
         try:
-            return await asyncio.to_thread(_open, self._vendor.module)
+            return await asyncio.to_thread(_open, self._vendor.module, self._addresses)
         except ImportError:
             do = f"install it: pip install 'vertebra[{self.name}]'"
             raise failure("bad_request", at, f"the package {self.name} is not installed", do=do) from None
 
 
-def _open(module: str) -> httpx2.AsyncClient:
+def _open(module: str, addresses: Addresses) -> httpx2.AsyncClient:
     """No proxies or certificates from the environment; no redirects, which would carry request and key elsewhere."""
     importlib.import_module(module)
     import httpx2  # like the vendors' clients: only where it is used
 
-    return httpx2.AsyncClient(trust_env=False, follow_redirects=False)
+    from vertebra.providers.transport import VendorTransport, reach_of
+
+    transport = VendorTransport(reach_of(addresses.own, addresses.listed), MAX_REPLY_BYTES)
+    return httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+
+
+def _broken(why: BaseException, at: str) -> ProviderFailure:
+    """What became of an exchange that gave no reply. A host that may not be reached was sent nothing."""
+    if isinstance(why, EgressRefused):
+        do = "where the vendor is reached through a host inside, list its address in VERTEBRA_ENDPOINTS"
+        return failure("bad_request", at, why.message, do=do)
+    if isinstance(why, HttpFailed):
+        return failure("malformed", at, why.message)
+    return failure("network", at, type(why).__name__)
 
 
 def _checked(key: str | None, secret: str | None, at: str) -> str | None:

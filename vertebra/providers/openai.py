@@ -33,7 +33,7 @@ async def _send(request: ModelRequest, way: Way) -> bytes:
     except openai.APITimeoutError:
         raise Timeout from None
     except openai.APIConnectionError as error:
-        raise Cut(type(error.__cause__ or error).__name__) from None
+        raise Cut(error.__cause__ or error) from None
     return body
 
 
