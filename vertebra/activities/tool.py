@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from pydantic import JsonValue
@@ -98,11 +99,11 @@ async def _call(
 ) -> Callable[[], Awaitable[ToolResult]]:
     """The call, ready to be made: everything that it needs is there."""
     name, job_id = prepared.tool or "", f"{caller.call_id}.{caller.attempt}"
-    spec = await _spec(name, graph, caller.tenant, world)
+    spec = _within(await _spec(name, graph, caller.tenant, world), caller)
     if spec.source is not None:
         source = await world.source(caller.tenant, spec.source)
         return lambda: call_project_tool(spec, source, prepared.arguments, host=world.tool_host, job_id=job_id)
-    tool = world.registry.get(name)
+    tool = replace(world.registry.get(name), spec=spec)
     secrets = {secret: world.secret(secret) or "" for secret in tool.spec.secrets}
     context = ToolContext(
         idempotency_key=caller.call_id,
@@ -114,6 +115,11 @@ async def _call(
         read_folders=world.read_folders,
     )
     return lambda: call_tool(tool, prepared.arguments, context, host=world.tool_host, job_id=job_id, secrets=secrets)
+
+
+def _within(spec: ToolSpec, caller: Caller) -> ToolSpec:
+    """The definition, with no more time than the attempt has: else Temporal would begin another beside this one."""
+    return spec.model_copy(update={"timeout_s": min(spec.timeout_s, caller.timeout_s)})
 
 
 def _failed(error: ToolError, prepared: Prepared, node: Node, caller: Caller, duration_ms: int) -> Performed:

@@ -241,32 +241,33 @@ class Egress:
     async def send(self, ask: Ask, *, within: Iterable[str], total_s: float | None = None) -> Fetched:
         """Send one request and read its answer. `within` narrows where it may go further; `["*"]` does not narrow.
 
-        A GET or HEAD follows redirects on the same host; another method's redirect is its answer. Raises EgressRefused
-        where nothing was sent, or nothing more; HttpFailed.
+        `total_s` takes the place of the limits on reading and on the whole. A GET or HEAD follows redirects on the same
+        host; another method's redirect is its answer. Raises EgressRefused where nothing was sent,
+        or nothing more; HttpFailed.
         """
         rules = tuple(within)
-        seconds = min(total_s or self.limits.total_s, self.limits.total_s)
+        seconds, read_s = (self.limits.total_s, self.limits.read_s) if total_s is None else (total_s, total_s)
         try:
             async with asyncio.timeout(seconds):
-                return await self._followed(ask, rules)
+                return await self._followed(ask, rules, read_s)
         except TimeoutError:
             raise HttpFailed(f"the exchange took longer than {seconds:g} s", kind="timeout") from None
 
-    async def _followed(self, ask: Ask, rules: tuple[str, ...]) -> Fetched:
+    async def _followed(self, ask: Ask, rules: tuple[str, ...], read_s: float) -> Fetched:
         for _ in range(self.limits.redirects + 1):
-            answer = await self._once(ask, rules)
+            answer = await self._once(ask, rules, read_s)
             to = answer.headers.get("location")
             if answer.status not in _REDIRECTS or to is None or ask.method not in ("GET", "HEAD"):
                 return answer
             ask = _redirected(ask, to)
         raise EgressRefused(f"more than {self.limits.redirects} redirects")
 
-    async def _once(self, ask: Ask, rules: tuple[str, ...]) -> Fetched:
+    async def _once(self, ask: Ask, rules: tuple[str, ...], read_s: float) -> Fetched:
         url = parse(ask.address)
         check(target_of(url), self.reach.hosts)
         check(target_of(url), rules, "this graph")
         headers = {"user-agent": "vertebra", **checked_headers(ask.headers), "accept-encoding": "gzip, deflate"}
-        timeout = httpx2.Timeout(self.limits.read_s, connect=self.limits.connect_s)
+        timeout = httpx2.Timeout(read_s, connect=self.limits.connect_s)
         request = self._client.build_request(ask.method, url, headers=headers, content=ask.body, timeout=timeout)
         async with _named_failures(), self._streamed(request) as response:
             self._check_head(response)

@@ -49,13 +49,15 @@ class Shop:
     def graph(self, node: Node) -> CompiledGraph:
         return make.graph([node]).model_copy(update={"spine": Spine(hosts=(self.host, "*"))})
 
-    async def ask(self, node: Node, values: Mapping[str, Json] | None = None, counted: int = 0) -> Performed:
+    async def ask(
+        self, node: Node, values: Mapping[str, Json] | None = None, counted: int = 0, timeout_s: int = 20
+    ) -> Performed:
         """Prepare and send once."""
         graph = self.graph(node)
         request = CallInput(kind="http", node="ask", visit=1, values=dict(values or {}))
         prepared = await http.prepare(request, graph, node, "default", self.world)
         assert CANARY.encode() not in prepared.request
-        caller = Caller("run", "default", "ask", 1, 1, "call-id", counted + 1, counted, timeout_s=20)
+        caller = Caller("run", "default", "ask", 1, 1, "call-id", counted + 1, counted, timeout_s)
         return await http.perform(prepared, graph, node, caller, self.world)
 
 
@@ -223,11 +225,21 @@ NO_JSON = reply(body=b"{", headers={"content-type": "application/json"})
 )
 async def test_an_exchange_that_breaks(answer: bytes, effect: Effect, status: str) -> None:
     """A cut, unreadable, oversized or missing answer is tried again where that is safe, and parked where it is not."""
-    async with shopping(Limits(total_s=1, body_bytes=100_000)) as shop:
+    async with shopping(Limits(body_bytes=100_000)) as shop:
         shop.answer = answer
-        ended = await shop.ask(shop.node("GET" if effect == "pure" else "POST", effect=effect))
+        ended = await shop.ask(shop.node("GET" if effect == "pure" else "POST", effect=effect), timeout_s=1)
 
     assert status == ended.status
+
+
+async def test_the_timeout_of_the_node_is_how_long_a_host_is_waited_for() -> None:
+    """An author who gives a slow host more time than is usual is obeyed, also while the host says nothing."""
+    async with shopping(Limits(total_s=0.1, read_s=0.1)) as shop:
+        shop.answer = b""
+        ended = await shop.ask(shop.node(), timeout_s=1)
+
+    assert ended.error is not None
+    assert "the exchange took longer than 1 s" == ended.error.message
 
 
 async def test_what_never_left_may_be_tried_again() -> None:

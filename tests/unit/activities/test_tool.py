@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -93,6 +95,23 @@ async def test_a_model_reads_at_once_how_a_tool_without_effects_failed() -> None
     """It may write better code; the same again would fail again."""
     assert "done" == (await performed("pure", LATE, AGENT)).status
     assert "again" == (await performed("pure", LATE, NODE)).status
+
+
+async def test_a_tool_has_no_more_time_than_its_attempt() -> None:
+    """Temporal gives an attempt up soon after the node's timeout: the tool has ended by then, and says why."""
+
+    @a_tool(effect="pure", runs="worker", timeout="1h")
+    async def act() -> str:
+        """Never end."""
+        await asyncio.Event().wait()
+        return "acted"
+
+    prepared = Prepared(kind="tool", request=b"{}", digest=DIGEST, effect="pure", tool="act", arguments={})
+    async with asyncio.timeout(10):
+        ended = await tool.perform(prepared, make.graph([NODE]), NODE, replace(caller(), timeout_s=1), world(act))
+
+    assert ended.error is not None
+    assert ("ToolTimeout", "'act' took longer than 1 s") == (ended.error.type, ended.error.message)
 
 
 async def test_what_the_machine_refuses_a_tool_is_an_outcome_with_its_reason() -> None:
