@@ -7,6 +7,7 @@ child its life; the next request gets a new one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -193,9 +194,15 @@ async def _ended(process: Process, grace_s: float = 0) -> int:
         async with asyncio.timeout(grace_s):
             await process.wait()
     except TimeoutError:
-        if process.returncode is None:
-            process.kill()
+        _kill(process)
     return await process.wait()
+
+
+def _kill(process: Process) -> None:
+    """End it at once. `process.kill()` asks for the status first, and so may take it from the watcher."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def _line(request: CelRequest) -> bytes | CelAnswer:
@@ -232,7 +239,7 @@ async def _started() -> Process:
         async with asyncio.timeout(_START_S):
             ready = await process.stdout.readline()
     except BaseException:
-        process.kill()
+        _kill(process)
         await process.wait()
         raise
     if ready != b"ready\n":

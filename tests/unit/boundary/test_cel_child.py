@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -204,6 +205,19 @@ async def test_a_checked_condition_runs_as_it_was_checked(child: CelChild) -> No
 
     assert isinstance(checked, CheckedCondition)
     assert CelAnswer(value=True) == await answer(child, checked.source, {"input": {"ticket": "hello"}}, *checked.reads)
+
+
+async def test_only_its_watcher_asks_for_the_childs_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks beside it may get it instead: the child's end is then unknown, and asyncio says so on standard error."""
+    asked = []
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda child: asked.append(child.pid))
+
+    async with CelChild() as child:
+        assert child._process is not None
+        process = child._process
+
+    assert [] == asked
+    assert process.returncode in (0, -signal.SIGKILL)
 
 
 ORPHAN = """
