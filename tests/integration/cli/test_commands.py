@@ -41,6 +41,7 @@ edges:
 """
 BROKEN = "broken: {agent: speaker, input: {text: input.text}, retry: {max_attempts: 1}, write: {said: text}}"
 FLAKY = "flaky: {agent: speaker, input: {text: input.text}, retry: {max_attempts: 1}, write: {said: text}}"
+SPEAKS = "{agent: speaker, input: {text: input.text}}"
 SEND = (
     "send: {type: tool, tool: send_email, args: {to: input.text, subject: {value: x}, text: input.text},"
     " retry: {max_attempts: 1}, approval: {never: a test}, write: {said: delivered_to}}"
@@ -149,6 +150,28 @@ async def test_a_question_is_answered_with_its_form(shell: Shell) -> None:
     assert {"said": "approve"} == await shell.result(handle)
     trace = (await shell.done("audit", "trace", handle.id, "--json")).out
     assert "broken hopper" in trace
+
+
+async def test_a_run_is_at_the_node_whose_call_is_out(shell: Shell) -> None:
+    """A model that takes its time is where the run is, and not the node that has finished before it."""
+    graph = await published(shell.stage, "at", f"one: {SPEAKS}", f"slow: {SPEAKS}")
+    handle = await shell.stage.start(graph, {"text": "hello", "email": "mia@example.com"})
+    await out(shell.stage, handle.id, "slow")
+
+    async with shell.stage.api.connection() as connection:
+        assert "slow" == (await standing(connection, [handle.id]))[handle.id]["node"]
+    await shell.done("abort", handle.id)
+    await shell.ends(handle)
+
+
+async def out(stage: Stage, run: str, node: str) -> None:
+    """Until a call of this node has left."""
+    asked = "select 1 from calls where run = %(run)s and node = %(node)s and status = 'intended'"
+    for _ in range(1200):
+        if await stage.sql(asked, run=run, node=node):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"no call of {node} ever left")
 
 
 async def test_who_denies_is_told_where_to_look(shell: Shell) -> None:
