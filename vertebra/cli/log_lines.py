@@ -23,7 +23,18 @@ app = typer.Typer()
 LEVELS = ("debug", "info", "warning", "error")
 _FOLLOW_EVERY_S = 0.25
 _ABOUT = ("run", "node", "agent")
-_UNSAID = ("timestamp", "ts", "level", "event", "msg", "logger", "tenant", "trace", "__temporal_error_identifier")
+_UNSAID = (
+    "timestamp",
+    "ts",
+    "level",
+    "event",
+    "msg",
+    "logger",
+    "tenant",
+    "trace",
+    "fields",
+    "__temporal_error_identifier",
+)
 """Told elsewhere in the line, or for programs only."""
 _STAMPED = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d+)?")
 _BEGINNING = re.compile(_STAMPED.pattern + r" UTC \[\d+\] ")
@@ -142,10 +153,15 @@ def _line(service: str, text: str, before: str) -> Line:
     if not isinstance(value, dict):
         return Line(service, _time(text) or before, {"event": text, "level": _level_of(text)})
     stamp = value.get("timestamp") or value.get("ts") or ""
-    event = value.get("event") or value.get("msg") or ""
+    event = value.get("event") or value.get("msg") or _said_by_library(value.get("fields")) or ""
     return Line(
         service, _time(str(stamp)) or before, {**value, "event": event, "level": str(value.get("level", "info"))}
     )
+
+
+def _said_by_library(fields: Json) -> Json:
+    """What Temporal's library says: its message stands among the details."""
+    return fields.get("message") if isinstance(fields, dict) else None
 
 
 def _time(text: str) -> str | None:

@@ -46,7 +46,7 @@ from vertebra.workers.keeper.gauges import gauges_duty
 from vertebra.workers.keeper.spans import spans_duty
 from vertebra.workers.plugin import plugin
 from vertebra.workers.telemetry import genai
-from vertebra.workers.telemetry.figures import Figures, runtime_serving
+from vertebra.workers.telemetry.figures import Figures, runtime_alone, runtime_serving
 from vertebra.workers.telemetry.otlp import Otlp
 from vertebra.workflows import visibility
 
@@ -71,10 +71,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         await asyncio.gather(keeper, return_exceptions=True)
 
 
-def serving(settings: Settings) -> tuple[Runtime | None, Figures | None]:
-    """Temporal's runtime with a page of figures, where a port is set. Once in a process. Raises SettingsError."""
+def serving(settings: Settings) -> tuple[Runtime, Figures | None]:
+    """Temporal's runtime, with a page of figures where a port is set. Once in a process. Raises SettingsError."""
     if settings.metrics_port is None:
-        return None, None
+        return runtime_alone(), None
     runtime = runtime_serving(settings.metrics_host, settings.metrics_port)
     log.info("serving figures", address=f"http://{settings.metrics_host}:{settings.metrics_port}/metrics")
     return runtime, Figures(runtime.metric_meter)

@@ -43,6 +43,21 @@ def said(project: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list
     return out.out.splitlines()
 
 
+def test_what_temporals_library_says_is_a_line_like_any_other(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its level counts, its message is shown, and its details are there for programs."""
+    told = {"timestamp": "2026-01-31T09:00:05.0Z", "level": "WARN", "fields": {"message": "not found", "details": "x"}}
+    with (project / ".vertebra/logs/worker.log").open("a") as log:
+        log.write(json.dumps({**told, "target": "core"}) + "\n")
+
+    last = said(project, capsys, "--level", "warning", "--service", "worker")[-1]
+    [*_, plain] = said(project, capsys, "--json", "--service", "worker")
+
+    assert ["worker", "warn", "not", "found", "target=core"] == last.split()[2:]
+    assert "x" == json.loads(plain)["fields"]["details"]
+
+
 def test_services_are_shown_in_the_order_of_time(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines of two services are one story; a line without a time stays behind the one before it."""
     lines = said(project, capsys)

@@ -7,7 +7,14 @@ every worker: take their maximum, not their sum.
 from __future__ import annotations
 
 from temporalio.common import MetricMeter
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import (
+    LoggingConfig,
+    LoggingFormat,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 from vertebra.activities.watch import Watch
 from vertebra.schemas.errors import SettingsError
@@ -16,6 +23,8 @@ from vertebra.store.transaction import Row
 
 _CALL_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0]
 _RUN_BUCKETS = [0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0]
+LINES = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), format=LoggingFormat.JSON)
+"""What Temporal's library itself has to say: JSON lines as ours, on standard output, where it can write only."""
 NO_AGENT = "none"
 GAUGES = {
     "vertebra_outbox_depth": "Rows that the keeper has still to carry out.",
@@ -28,6 +37,11 @@ GAUGES = {
 }
 
 
+def runtime_alone() -> Runtime:
+    """A runtime without a page of figures."""
+    return Runtime(telemetry=TelemetryConfig(logging=LINES))
+
+
 def runtime_serving(host: str, port: int) -> Runtime:
     """A runtime whose figures are at http://HOST:PORT/metrics. One for each process. Raises SettingsError."""
     buckets = {
@@ -37,7 +51,7 @@ def runtime_serving(host: str, port: int) -> Runtime:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     config = PrometheusConfig(bind_address=address, durations_as_seconds=True, histogram_bucket_overrides=buckets)
     try:
-        return Runtime(telemetry=TelemetryConfig(metrics=config))
+        return Runtime(telemetry=TelemetryConfig(logging=LINES, metrics=config))
     except (RuntimeError, ValueError) as error:
         raise SettingsError(
             f"no figures can be served at {address}: {error}",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -103,6 +106,24 @@ def test_the_page_of_documentation_names_every_figure(page: tuple[Runtime, int])
 
     assert {name for name in served if name.startswith("vertebra_")} == set(re.findall(r"`(vertebra_[a-z_]+)`", text))
     assert {*METRICS, *GROUPS} <= set(re.findall(r"`([a-z_]+)`", text))
+
+
+SAYS = """
+from dataclasses import replace
+from vertebra.workers.telemetry import figures
+figures.LINES = replace(figures.LINES, filter="INFO")
+runtime = figures.RUNTIME
+runtime._core_runtime.write_test_info_log("said", "more")
+"""
+
+
+@pytest.mark.parametrize("runtime", ["runtime_alone()", 'runtime_serving("127.0.0.1", 0)'])
+def test_temporals_library_writes_json_lines(runtime: str) -> None:
+    """Whoever collects a worker's lines reads one form, without colours."""
+    program = [sys.executable, "-c", SAYS.replace("RUNTIME", runtime)]
+    written = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+
+    assert "said" == json.loads(written)["fields"]["message"]
 
 
 def test_a_port_in_use_is_told(page: tuple[Runtime, int]) -> None:
