@@ -14,11 +14,12 @@ from vertebra.boundary.strict_yaml import YamlFile, read_yaml
 from vertebra.client.commands import Verb
 from vertebra.compiler import Project
 from vertebra.compiler.durations import DURATION, MONEY, microusd, seconds
-from vertebra.policies.fields import nearest
+from vertebra.policies.fields import inspect_fields, nearest
 from vertebra.providers.reply_files import read_replies
 from vertebra.schemas.audit import OPERATIONS
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadFile, Complaints, GraphError, NotFound
+from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph, Node
 from vertebra.schemas.places import ComplaintList
 from vertebra.schemas.places import Path as Keys
@@ -136,6 +137,7 @@ class _Reader:
             tuple(names_of(everybody(self._project))),
             tuple(sorted({*builtin().specs, *self._project.tools, *_answered(compiled.graph)})),
         )
+        self._check_input(given.input)
         expect = self._model(Expected, given.expect or {}, ("expect",)) or Expected()
         scenario = Scenario(
             name=given.scenario,
@@ -246,6 +248,11 @@ class _Reader:
             self._complain((*path, "top_up", "tokens"), "tokens are a whole number", "write tokens: 10000")
             tokens = 0
         return {"microusd": money or 0, "tokens": tokens}
+
+    def _check_input(self, given: Json) -> None:
+        _, problems = inspect_fields(fields_of(self._names.graph.input_json), given)
+        for problem in problems:
+            self._complain(("input", *problem.path), f"input of {self._names.graph.name}: {problem}")
 
     def _check_expected(self, expect: Expected) -> None:
         for index, node in enumerate(expect.path or ()):

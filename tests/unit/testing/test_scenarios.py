@@ -161,13 +161,20 @@ def test_an_unknown_scenario_is_told_with_the_nearest(project: Path, capsys: pyt
     assert "did you mean 'plain'?" in capsys.readouterr().err
 
 
-def test_input_that_breaks_the_graph_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The scenario's input is checked as that of any start."""
-    write(project, PLAIN.replace("email:", "mail:"))
+def test_an_input_that_the_graph_refuses_is_a_mistake_of_its_file(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is checked as that of any start, before anything is played, and told at its line beside other mistakes."""
+    write(project, PLAIN.replace("email:", "mail:") + "expect: {path: [nowhere]}")
+    write(project, PLAIN.replace("plain", "other"), "other")
 
-    assert 2 == call(project)
+    assert 1 == call(project)
 
-    assert "email" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "" == said.out
+    assert "tests/plain.yaml:3: input of customer-support: mail: is not declared; did you mean 'email'?" in said.err
+    assert "tests/plain.yaml:3: input of customer-support: email: is required" in said.err
+    assert "tests/plain.yaml:4: 'nowhere'" in said.err
 
 
 @pytest.mark.parametrize(
