@@ -17,9 +17,10 @@ from pydantic import PrivateAttr
 from vertebra.compiler.read import read_document, read_source
 from vertebra.schemas import authored
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.errors import GraphError
+from vertebra.schemas.errors import BadJson, GraphError
 from vertebra.schemas.graph import END
 from vertebra.schemas.places import Path, Places, Unplaced, dotted
+from vertebra.schemas.strict_json import check_value
 
 Router = Callable[..., object] | str
 """A function of a project file, or its name as `tools/FILE.py:FUNCTION`."""
@@ -201,7 +202,7 @@ class AgentGraph(authored.AgentGraph):
         raw = copy.deepcopy(self._raw)
         lines = raw.setdefault(section, [])
         assert isinstance(lines, list)
-        lines.append(value)
+        lines.append(_checked(value, (section, len(lines)), site))
         return self._made(raw, (section, len(lines) - 1), site)
 
     def _put(self, path: tuple[str, ...], value: Json, site: str) -> AgentGraph:
@@ -211,7 +212,7 @@ class AgentGraph(authored.AgentGraph):
             above = cast("dict[str, Json]", above.setdefault(name, {}))
         if path[-1] in above:
             raise GraphError(f"{dotted(path)} is there already", at=site, do="give it another name, or write it once")
-        above[path[-1]] = copy.deepcopy(value)
+        above[path[-1]] = _checked(value, path, site)
         return self._made(raw, path, site)
 
     def _made(self, raw: dict[str, Json], path: Path, site: str) -> AgentGraph:
@@ -236,6 +237,21 @@ def _parts(raw: dict[str, Json], sites: CallSites) -> dict[str, Any]:
     faults.raise_any()
     assert read is not None
     return {name: getattr(read, name) for name in authored.AgentGraph.model_fields}
+
+
+def _checked(value: object, path: Path, site: str) -> Json:
+    """A copy, as YAML would have given it. Raises GraphError for what no file can say."""
+    try:
+        return check_value(_listed(value), at=dotted(path))
+    except BadJson as error:
+        do = "give text, numbers, True, False, None, lists and dicts whose keys are text"
+        raise GraphError(str(error), at=site, do=do) from None
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return {name: _listed(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _plain(keys: Mapping[str, Json]) -> Json:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,23 @@ def test_mistakes_of_shape_are_told_at_once() -> None:
     """An unknown key raises in the very call."""
     with pytest.raises(Complaints, match=rf"{re.escape(Path(__file__).name)}:\d+: node 'a' has no key 'promt'"):
         AgentGraph("g", "1.0.0").add_node("a", type="rules", promt="x")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({1, 2}, "a set is no JSON value"),
+        (datetime(2026, 12, 24, tzinfo=UTC), "a datetime is no JSON value"),
+        (Decimal("0.1"), "a Decimal is no JSON value"),
+        (float("nan"), "the number is not finite"),
+        ({1: "a"}, "the key 1 is no text"),
+    ],
+)
+def test_a_value_that_no_file_can_say_is_told_in_the_call(value: Any, said: str) -> None:
+    """With file, line and the place in the graph: neither Python's own error, nor another value in silence."""
+    where = rf"{re.escape(Path(__file__).name)}:\d+: nodes\.a\.default\.v\.value: {re.escape(said)}"
+    with pytest.raises(GraphError, match=where):
+        AgentGraph("g", "1.0.0").add_node("a", type="rules", default={"v": {"value": value}})
 
 
 def test_a_name_is_written_once() -> None:
