@@ -92,7 +92,7 @@ def walk(shape: Shape, parts: list[str], head: str) -> Slot:
     name, rest = parts[0], parts[1:]
     if name not in shape:
         what = _WHAT.get(head, f"{head!r} has no field")
-        raise Unresolved(f"{what} {name!r}", nearest(name, shape) or _empty(shape))
+        raise Unresolved(f"{what} {name!r}", nearest(name, shape) or _empty(shape, head))
     slot = shape[name]
     if not rest:
         return slot
@@ -105,5 +105,9 @@ def walk(shape: Shape, parts: list[str], head: str) -> Slot:
     return Slot(found.field, found.sure and slot.sure)
 
 
-def _empty(shape: Shape) -> str | None:
-    return None if shape else "it declares none"
+def _empty(shape: Shape, head: str) -> str | None:
+    if shape:
+        return None
+    if head in HEADS:
+        return "it declares none"
+    return "it declares none; a tool whose answer is to be read here answers with a TypedDict or a data class"
