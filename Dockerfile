@@ -1,8 +1,8 @@
 # The image of vertebra: the command, and with it the gate worker and its tool host.
 #
 # Not run: there was no container daemon where this was written, so no image was ever built from this file. What was done
-# instead: hadolint found nothing, and tests/containers/ takes the same steps by hand in an empty folder: sdist, wheel from
-# the sdist, locked libraries with checked hashes, `vertebra worker --help` and `vertebra doctor` without the sources.
+# instead: hadolint found nothing, and tests/acceptance/test_image.py takes the same steps by hand in an empty folder: sdist,
+# wheel from the sdist, locked libraries with checked hashes, `vertebra worker --help` and `vertebra doctor` without the sources.
 # Not tried anywhere: bubblewrap inside a container (see docker-compose.yml for what it needs there).
 
 FROM debian:bookworm-slim AS build
