@@ -197,6 +197,13 @@ async def test_a_job_has_its_time(host: ToolHost) -> None:
 
 
 @needs_sandbox
+async def test_a_job_has_its_processor_time(host: ToolHost) -> None:
+    """A job that computes for too long reads of that, and not of a number."""
+    with pytest.raises(JobFailed, match=r"'demo': Killed: it used more processor time than it may$"):
+        await host.run(job("while True: pass", "spins", cpu_s=1, wall_s=60), SPEC)
+
+
+@needs_sandbox
 async def test_a_cancelled_call_kills_its_job(host: ToolHost) -> None:
     """Cancelling the call closes the connection, and the host kills the job's tree."""
     call = asyncio.create_task(host.run(job(sleeper("vt-cancelled"), "cancelled"), SPEC))

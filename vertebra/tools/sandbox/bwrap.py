@@ -86,7 +86,7 @@ def _outer_limits(programs: Programs, limits: Limits) -> list[str]:
     return [
         programs.prlimit,
         f"--as={limits.address_bytes}",
-        f"--cpu={limits.cpu_s}",
+        f"--cpu={limits.cpu_s}:{limits.cpu_s + 1}",  # the first ends it by a signal of its own, which can be told
         f"--fsize={limits.file_bytes}",
         f"--nofile={limits.files}",
         "--core=0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _FLOOD_BYTES = 1_000_000
 _LEAVE_WITHIN_S = 1.0
 _END_WITHIN_S = 5.0
 _SAID_BYTES = 2000
+_OUT_OF_PROCESSOR_TIME = 128 + signal.SIGXCPU
+"""How bwrap tells that its program died of this signal."""
 _NAME_CHARS = 100
 
 
@@ -203,9 +206,15 @@ def _answer(output: _Output, exit_code: int, duration_ms: int, *, out_of_memory:
     if error is None and status == b"error":
         error = _told(body)
     if error is None:
-        said = _text(output.printed[-_SAID_BYTES:]).strip()
-        error = JobError(type="Killed", message=f"it ended with exit code {exit_code} and no answer: {said}")
+        error = JobError(type="Killed", message=_cause(output, exit_code))
     return JobAnswer(error=error, printed=printed, duration_ms=duration_ms)
+
+
+def _cause(output: _Output, exit_code: int) -> str:
+    if exit_code == _OUT_OF_PROCESSOR_TIME:
+        return "it used more processor time than it may"
+    said = _text(output.printed[-_SAID_BYTES:]).strip()
+    return f"it ended with exit code {exit_code} and no answer" + (f": {said}" if said else "")
 
 
 def _accepted(body: bytes, printed: str, duration_ms: int) -> JobAnswer:
