@@ -36,6 +36,7 @@ _UNSAID = (
     "__temporal_error_identifier",
 )
 """Told elsewhere in the line, or for programs only."""
+_NOTHING = "no line fits; a call that goes well writes none: look with vertebra show RUN, or vertebra audit query"
 _STAMPED = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d+)?")
 _BEGINNING = re.compile(_STAMPED.pattern + r" UTC \[\d+\] ")
 """Of Postgres's own lines: the time is told once."""
@@ -103,7 +104,10 @@ def logs(
     wanted = Wanted(agent, run, node, level)
     readers = _readers(desk.settings.project / STATE_FOLDER / "logs", service or [])
     try:
-        _show(desk, deque((line for line in ordered(readers) if wanted.fits(line)), maxlen=lines))
+        found = deque((line for line in ordered(readers) if wanted.fits(line)), maxlen=lines)
+        _show(desk, found)
+        if not found:
+            desk.out.say(_NOTHING)
         while follow:
             time.sleep(_FOLLOW_EVERY_S)
             _show(desk, [line for line in ordered(readers) if wanted.fits(line)])

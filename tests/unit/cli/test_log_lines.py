@@ -86,6 +86,16 @@ def test_filters(project: Path, capsys: pytest.CaptureFixture[str], words: tuple
     assert {"worker"} >= {line["service"] for line in lines}
 
 
+def test_where_no_line_fits_it_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the answer, which stays empty: whoever looks for a run that went well is told where it stands."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--project", str(project), "logs", "--agent", "nobody"])
+
+    out = capsys.readouterr()
+    assert (0, "") == (ended.value.code, out.out)
+    assert "vertebra show RUN" in out.err
+
+
 def test_no_secret_is_shown(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A password that a service wrote into its log stays there."""
     shown = "\n".join([*said(project, capsys), *said(project, capsys, "--json")])
