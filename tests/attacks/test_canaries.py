@@ -13,8 +13,15 @@ import pytest
 from tests.attacks.graphs import published, speaks, text_of
 from tests.attacks.test_spending import priced
 from tests.integration.runs.waits import ended, waiting
+from tests.integration.workers.collector import collecting
+from tests.integration.workers.desk import office
 from tests.stage import AUDIT_SECRET, SEAL_SECRET, TEMPLATE, Stage
 from vertebra.providers.registry import DEFAULT_MODELS
+from vertebra.schemas.ids import trace_id
+from vertebra.workers.keeper.duty import Times
+from vertebra.workers.keeper.spans import spans_duty
+from vertebra.workers.telemetry import genai
+from vertebra.workers.telemetry.otlp import Otlp
 
 pytestmark = [pytest.mark.attack, pytest.mark.server]
 
@@ -42,6 +49,20 @@ def _plain(value: object) -> bytes:
     return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
 
 
+async def spans_of(stage: Stage, *runs: str) -> bytes:
+    """All that a collector is sent, once it was told of each of these runs."""
+    with collecting() as collector:
+        sink = Otlp(collector.url, genai.resource("0", stage.world.worker))
+        for _ in range(40):
+            await stage.sql("update exports set due_at = now() where run = any(%(runs)s)", runs=list(runs))
+            await spans_duty(sink).do(office(stage, Times(spans_s=0)))
+            if all(collector.of(trace_id(run)) for run in runs):
+                break
+        await sink.aclose()
+    assert all(collector.of(trace_id(run)) for run in runs)
+    return b"".join(collector.bodies)
+
+
 @pytest.mark.parametrize(("provider", "variable"), [("anthropic", "ANTHROPIC_API_KEY"), ("openai", "OPENAI_API_KEY")])
 async def test_no_secret_is_found_again(
     stage: Stage,
@@ -51,7 +72,7 @@ async def test_no_secret_is_found_again(
     provider: str,
     variable: str,
 ) -> None:
-    """A vendor's key that it says back, keys of people, seal and audit: no hit in tables, histories, logs, mails."""
+    """A vendor's key that it says back, keys of people, seal and audit: in no table, history, log, mail or span."""
     caplog.set_level(logging.DEBUG)
     canary = f"sk-canary-{secrets.token_hex(16)}"
     monkeypatch.setenv(variable, canary)
@@ -71,6 +92,7 @@ async def test_no_secret_is_found_again(
     places["logs"] = caplog.text.encode()
     places["mails"] = b"".join(path.read_bytes() for path in stage.world.maildir.rglob("*") if path.is_file())
     places["sales"] = stage.sales.read_bytes()
+    places["spans"] = await spans_of(stage, failing.id, fine.id)
     places["world"] = repr(stage.world).encode()
     hidden = {"a vendor's key": canary.encode(), "the audit key": AUDIT_SECRET, "the seal key": SEAL_SECRET}
     hidden |= {f"the key of {name}": key.secret for name, key in stage.keys.items()}
