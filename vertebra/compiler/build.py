@@ -78,7 +78,7 @@ class AgentGraph(authored.AgentGraph):
         return self._with("spine", keys)
 
     def with_defaults(self, **keys: Json) -> AgentGraph:
-        """`retry`, `timeout` and `deadline` of nodes whose agent says nothing either."""
+        """`on_error` of nodes that say none, and `retry`, `timeout` and `deadline` of those whose agent says nothing either."""
         made = self
         for name, value in keys.items():
             made = made._put((name,), value, _caller())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vertebra.compiler.catalogue import Catalogue, pinned_prices
 from vertebra.compiler.conditions import Conditions
 from vertebra.compiler.declarations import check_names, lower_state
+from vertebra.compiler.fallback import with_fallback
 from vertebra.compiler.faults import Faults
 from vertebra.compiler.flow import Flow
 from vertebra.compiler.guardrails import lower_guardrails
@@ -44,7 +45,7 @@ def compile_with(graph: AgentGraph, catalogue: Catalogue, faults: Faults) -> Com
     """As `compile_graph`, telling besides what a reader has found already."""
     if not check_names(graph, faults):
         faults.raise_any()
-    return _Compilation(graph, catalogue, faults).compiled()
+    return _Compilation(with_fallback(graph, faults), catalogue, faults).compiled()
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,8 @@ class AgentGraph(Authored):
     """The default of nodes whose agent says nothing either; so are `timeout` and `deadline`."""
     timeout: str | None = None
     deadline: str | None = None
+    on_error: str | None = None
+    """Where every node goes that fails and says nothing itself; see `compiler.fallback` for those that it leaves out."""
     places: Annotated[Places, SkipValidation] = Field(default=Unplaced("graph"), exclude=True, repr=False)
     """Where each part stands in its file; no part of the graph itself."""
 

@@ -94,7 +94,7 @@ def rebuilt(text: bytes) -> AgentGraph:
     made = AgentGraph(raw["graph"], raw["version"], raw.get("description"))
     made = made.with_input(**raw.get("input", {})).with_output(**raw.get("output", {}))
     made = made.with_state(**raw.get("state", {})).with_spine(**raw.get("spine", {}))
-    made = made.with_defaults(**{key: raw[key] for key in ("retry", "timeout", "deadline") if key in raw})
+    made = made.with_defaults(**{key: raw[key] for key in ("retry", "timeout", "deadline", "on_error") if key in raw})
     for name, keys in raw.get("agents", {}).items():
         made = made.add_agent(name, **keys)
     for name, keys in raw["nodes"].items():
