@@ -78,7 +78,7 @@ class AgentGraph(authored.AgentGraph):
         return self._with("spine", keys)
 
     def with_defaults(self, **keys: Json) -> AgentGraph:
-        """`on_error` of nodes that say none, and `retry`, `timeout` and `deadline` of those whose agent says nothing either."""
+        """`on_error` of nodes that say none; `retry`, `timeout` and `deadline` where node and agent say nothing."""
         made = self
         for name, value in keys.items():
             made = made._put((name,), value, _caller())

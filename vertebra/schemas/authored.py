@@ -177,7 +177,7 @@ class AgentGraph(Authored):
     timeout: str | None = None
     deadline: str | None = None
     on_error: str | None = None
-    """Where every node goes that fails and says nothing itself; see `compiler.fallback` for those that it leaves out."""
+    """Where every node goes that fails and says nothing itself; `compiler.fallback` leaves some out."""
     places: Annotated[Places, SkipValidation] = Field(default=Unplaced("graph"), exclude=True, repr=False)
     """Where each part stands in its file; no part of the graph itself."""
 

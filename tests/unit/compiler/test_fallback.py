@@ -28,12 +28,31 @@ nodes:
   paid: {type: wait, event: paid}
   late: {type: wait, event: paid, expires_in: 1h}                                    # MARK
   pick: {type: router, field: input.text, routes: {a: weigh, "*": ask}}
-  weigh: {type: rules, rules: [{when: "input.text == 'b'", then: {ok: {value: true}}}], default: {ok: {value: false}}}  # MARK
+  weigh: {type: rules, rules: [{when: "input.text == 'b'", then: {ok: {value: 1}}}], default: {ok: {value: 0}}} # MARK
   ask: {type: human, show: {text: input.text}, assign: [manager], form: {ok: {type: boolean}}, expires_in: 1d} # MARK
   other: {type: tool, tool: search_docs, args: {query: input.text}}                  # MARK
   apologise: {type: tool, tool: search_docs, args: {query: error.message}, write: {why: {value: failed}}}
   after: {type: tool, tool: search_docs, args: {query: state.why}}
-edges: [begin -> sort, sort -> look, look -> own, own -> pause, pause -> due, due -> paid, paid -> late, late -> pick, apologise -> after]
+edges:
+  - begin -> sort
+  - sort -> look
+  - look -> own
+  - own -> pause
+  - pause -> due
+  - due -> paid
+  - paid -> late
+  - late -> pick
+  - apologise -> after
+"""
+
+FIRST = """
+graph: g
+version: 1.0.0
+on_error: sorry
+spine: {permissions: [execute_tools], tools: [search_docs], expires_in: 8h}
+nodes:
+  sorry: {type: rules, default: {why: error.type}}
+  look: {type: tool, tool: search_docs, args: {query: {value: x}}}
 """
 
 
@@ -44,7 +63,7 @@ def each(text: str) -> str:
 
 
 def test_it_is_as_if_each_node_that_may_fail_said_it(catalogue: Catalogue) -> None:
-    """Same digest; those that say on_error or optional, that cannot fail, or that only the fallback leads to, do not."""
+    """Same digest. Not those that say otherwise, that cannot fail, or that only the fallback leads to."""
     once, written = (compile_text(text, "g.yaml", catalogue) for text in (GRAPH, each(GRAPH)))
 
     taking = {name for name, node in once.nodes.items() if node.on_error == "apologise"}
@@ -64,11 +83,7 @@ def test_a_cap_is_a_way_to_fail(catalogue: Catalogue) -> None:
 
 def test_the_start_is_the_same_when_the_fallback_stands_first(catalogue: Catalogue) -> None:
     """The nodes that take it lead to it, so that it is no node without in-edges."""
-    rest = "look: {type: tool, tool: search_docs, args: {query: {value: x}}}"
-    spine = "spine: {permissions: [execute_tools], tools: [search_docs], expires_in: 8h}"
-    text = f"graph: g\nversion: 1.0.0\n{spine}\non_error: sorry\nnodes:\n  sorry: {{type: rules, default: {{why: error.type}}}}\n  {rest}\n"
-
-    compiled = compile_text(text, "g.yaml", catalogue)
+    compiled = compile_text(FIRST, "g.yaml", catalogue)
 
     assert ("look", "sorry") == (compiled.start, compiled.nodes["look"].on_error)
 
