@@ -52,6 +52,7 @@ docs: .venv/ready  ## write the pages of docs/ that are made from the code
 	@$(IN)python -m tests.pages
 
 bench: .venv/bench-ready  ## time vertebra beside hand-written Temporal, LangGraph and DBOS; ONLY="W1 W5" chooses
+	@$(IN)python -m compileall -q vertebra bench
 	@$(IN)python -m bench $(if $(ONLY),--only $(ONLY))
 
 dev: .venv/ready  ## start everything for the project in DIR (default: .dev, made from the support template)
