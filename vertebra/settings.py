@@ -247,6 +247,8 @@ class Settings(BaseSettings):
     """Says that somebody knows what egress_inside gives up."""
     egress_secrets: SecretRules = ()
     """Which secret a request may take where: secret://env/SHOP_KEY@api.example.org."""
+    egress_max_body_bytes: int = Field(default=1_000_000, ge=1024, le=16_000_000)
+    """The most bytes that an answer to an http node or to http_get may have, after decompression."""
     sandbox_python: Path | None = None
     """The interpreter of sandboxed code; by default the first of /usr/bin and /usr/local/bin."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)

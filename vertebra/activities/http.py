@@ -18,11 +18,12 @@ from vertebra.boundary.egress import Ask, Egress, Fetched, check, checked_header
 from vertebra.boundary.redaction import without
 from vertebra.policies.hosts import Target, covers
 from vertebra.policies.secret_refs import may_send, reference_in, without_reference
-from vertebra.schemas.call import CallInput, CallResult, Prepared, Telemetry
+from vertebra.schemas.call import ArtifactRef, CallInput, CallResult, Prepared, Telemetry
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
 from vertebra.schemas.errors import (
     BadArguments,
     BadJson,
+    BadToolOutput,
     EgressRefused,
     HttpFailed,
     PermissionDenied,
@@ -93,10 +94,10 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
         if not _is_expected(fetched.status, node.http):
             expected = " or ".join(node.http.expect)
             raise _Unexpected(fetched.status, expected, _delay_s(fetched, world.now()))
+        value, ref, large = _kept(answer)
     except ToolError as error:
         return _failed(error, prepared, node, caller, world.ms_since(began))
     duration_ms = world.ms_since(began)
-    value, ref, large = kept(answer)
     result = CallResult(result=value, ref=ref, telemetry=Telemetry(latency_ms=duration_ms), attempts=caller.attempt)
     return Performed(
         status="done",
@@ -223,6 +224,14 @@ def _answer(fetched: Fetched, secrets: dict[str, str]) -> dict[str, JsonValue]:
     except BadJson as error:
         raise HttpFailed(f"the answer cannot be kept: {error.message}", kind="malformed") from None
     return {"status": fetched.status, **answer}
+
+
+def _kept(answer: dict[str, JsonValue]) -> tuple[JsonValue, ArtifactRef | None, tuple[bytes, ...]]:
+    """The answer as the node's result. Raises HttpFailed where it is too large: the request was sent all the same."""
+    try:
+        return kept(answer)
+    except BadToolOutput as error:
+        raise HttpFailed(f"the answer cannot be kept: {error.message}", kind="too_large") from None
 
 
 def _blotted(value: JsonValue, secrets: dict[str, str]) -> JsonValue:

@@ -22,7 +22,7 @@ from vertebra.activities.watch import SILENT, Watch
 from vertebra.activities.world import World
 from vertebra.audit.keys import audit_keys, context_key
 from vertebra.boundary.cel_child import CelChild
-from vertebra.boundary.egress import Egress, Reach
+from vertebra.boundary.egress import Egress, Limits, Reach
 from vertebra.boundary.secret_store import environment_secret
 from vertebra.boundary.strict_yaml import read_yaml
 from vertebra.client.connection import connect as connected
@@ -129,7 +129,7 @@ async def made_world(settings: Settings, watch: Watch = SILENT) -> AsyncIterator
         endpoints = {endpoint.url: endpoint.secret for endpoint in settings.endpoints}
         setup = Setup(replies=read_replies(settings.project / "replies"), sales=settings.sales, endpoints=endpoints)
         providers = make_providers(setup)
-        egress = await stack.enter_async_context(Egress(reach_of(settings)))
+        egress = await stack.enter_async_context(egress_of(settings))
         stack.push_async_callback(providers.aclose)
         yield World(
             pool=pool,
@@ -153,6 +153,11 @@ async def made_world(settings: Settings, watch: Watch = SILENT) -> AsyncIterator
             drafts=settings.drafts,
             watch=watch,
         )
+
+
+def egress_of(settings: Settings) -> Egress:
+    """What this worker's http nodes and http_get send requests with, within the operator's bounds."""
+    return Egress(reach_of(settings), Limits(body_bytes=settings.egress_max_body_bytes))
 
 
 def reach_of(settings: Settings) -> Reach:

@@ -232,6 +232,18 @@ async def test_an_exchange_that_breaks(answer: bytes, effect: Effect, status: st
     assert status == ended.status
 
 
+@pytest.mark.parametrize(("effect", "status"), [("pure", "failed"), ("irreversible", "lost")])
+async def test_an_answer_that_no_result_holds(effect: Effect, status: str) -> None:
+    """Bytes grow by a third where they are kept as text: too large is a failure of the node, after it was sent."""
+    async with shopping(Limits()) as shop:
+        shop.answer = reply(body=b"\xff" * 900_000)
+        ended = await shop.ask(shop.node("GET" if effect == "pure" else "POST", effect=effect))
+
+    assert ended.error is not None
+    assert (status, "HttpFailed") == (ended.status, ended.error.type)
+    assert "the limit is 1000000" in ended.error.message
+
+
 async def test_the_timeout_of_the_node_is_how_long_a_host_is_waited_for() -> None:
     """An author who gives a slow host more time than is usual is obeyed, also while the host says nothing."""
     async with shopping(Limits(total_s=0.1, read_s=0.1)) as shop:
