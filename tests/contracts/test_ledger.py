@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import secrets
+from typing import LiteralString
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +33,8 @@ from vertebra.store.pool import Pool
 from vertebra.store.transaction import Query, Row, once, transaction
 
 pytestmark = pytest.mark.server
+
+COUNTERS: LiteralString = "select scope, figures from counters where run = %(run)s order by scope"
 
 
 async def end(pool: Pool, query: Query) -> Row:
@@ -223,7 +227,7 @@ async def test_a_top_up_of_another_run_is_refused(gate: Pool, migrated: Migrated
 async def test_figures_are_counted_by_scope(gate: Pool) -> None:
     """Sums, maxima, last values and counts stand under run, agent and node; a void settlement counts nothing."""
     run = await new_run(gate)
-    for tokens, scopes in ((10, ("run", "agent/writer")), (4, ("run", "node/draft"))):
+    for tokens, scopes in ((10, ("agent/writer", "node/draft")), (4, ("agent/writer",))):
         attempt_id = await opened(gate, run, 60)
         figures = {"tokens": tokens, "microusd": 1_500_000, "latency_ms": 20}
         settlement = Settlement(MicroUSD(1_500_000), tokens, scopes=scopes, figures=figures)
@@ -234,8 +238,24 @@ async def test_figures_are_counted_by_scope(gate: Pool) -> None:
     whole = telemetry(after)
     assert (14, 10, 4, 2) == tuple(whole[f"{name}_tokens"] for name in ("sum", "max", "last", "count"))
     assert (3.0, 40, 0) == (whole["sum_cost_usd"], whole["sum_latency_ms"], whole["sum_visits"])
-    assert (10, 4) == (telemetry(after, "agent/writer")["sum_tokens"], telemetry(after, "node/draft")["sum_tokens"])
-    assert 0 == telemetry(after, "agent/nobody")["count_tokens"]
+    [found] = await once(gate, [Query("counters", COUNTERS, {"run": run})])
+    assert [("agent/writer", 14, 10, 4, 2), ("node/draft", 10, 10, 10, 1)] == [
+        (row["scope"], *(row["figures"]["tokens"][name] for name in ("sum", "max", "last", "count"))) for row in found
+    ]
+
+
+async def test_a_runs_row_does_not_grow_with_its_nodes(gate: Pool) -> None:
+    """Every call reads and writes it: a long graph must not pay for what each of its nodes has used."""
+    run = await new_run(gate)
+    sizes = []
+    for number in range(20):
+        figures = {"tokens": 10, "microusd": 10, "latency_ms": 10, "visits": 1}
+        attempt_id = await opened(gate, run, 1)
+        settlement = Settlement(MicroUSD(1), 10, scopes=(f"node/n{number}",), figures=figures)
+        row = await end(gate, settle_query(attempt_id, settlement))
+        sizes.append(len(json.dumps(row["counters"])))
+
+    assert sizes[0] + 10 > sizes[-1]
 
 
 async def test_the_head_is_the_same_from_every_statement(gate: Pool) -> None:

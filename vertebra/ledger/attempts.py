@@ -32,13 +32,14 @@ class AttemptId:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an attempt cost. `scopes` and `figures` feed the counters; `raw_usage` is the vendor's own JSON."""
+    """What an attempt cost. `figures` feed the counters of run and `scopes`; `raw_usage` is the vendor's own JSON."""
 
     microusd: MicroUSD
     tokens: int
     estimated: bool = False
     raw_usage: bytes | None = None
-    scopes: tuple[str, ...] = ("run",)
+    scopes: tuple[str, ...] = ()
+    """`agent/NAME`, `node/PATH`."""
     figures: Mapping[str, int] | None = None
     """Figure to value, such as `tokens`, `microusd`, `latency_ms`; None counts nothing."""
 

@@ -15,7 +15,7 @@ from vertebra.store.transaction import Query, Row
 
 Figure: TypeAlias = Mapping[str, int]
 Counters: TypeAlias = Mapping[str, Mapping[str, Figure]]
-"""Settled calls by scope (`run`, `agent/NAME`, `node/PATH`): count, sum, max and last of each figure."""
+"""Settled calls of the scope `run`: count, sum, max and last of each figure. Agents' and nodes' are in `counters`."""
 
 AGGREGATES = ("sum", "max", "last", "count")
 MEASURES = {"tokens": "tokens", "microusd": "cost_usd", "latency_ms": "latency_ms", "visits": "visits"}
@@ -86,12 +86,12 @@ def books_query(run: RunId) -> Query:
     return Query("books", named("ledger", "books"), {"run": run})
 
 
-def telemetry(books: Books, scope: str = "run") -> dict[str, int | float]:
+def telemetry(books: Books) -> dict[str, int | float]:
     """The settled values that guardrails and policy rules may name: `sum_tokens`, `max_latency_ms`, `last_cost_usd`, ..
 
     Every name is there from the start, as 0. `count_X` is how many calls were settled with a figure X.
     """
-    counters = books.counters.get(scope, {})
+    counters = books.counters.get("run", {})
     values: dict[str, int | float] = {}
     for figure, name in MEASURES.items():
         found = counters.get(figure)

@@ -200,6 +200,14 @@ runs = _table(
     fillfactor=70,
 )
 
+counters = _table(
+    "counters",
+    Column("run", Text, ForeignKey("runs.id"), primary_key=True),
+    _text("scope", key=True),
+    Column("figures", JSONB, nullable=False),
+    fillfactor=70,
+)
+
 contexts = _table(
     "contexts",
     _text("id", key=True),

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine
 
 from tests.stores import PASSWORDS, Migrated, append, entry, new_run
@@ -54,11 +55,14 @@ async def test_the_frozen_revision_is_the_metadata(database: str) -> None:
 
 
 async def test_a_filled_database_of_the_first_schema_is_brought_on(database: str, connection: Connection) -> None:
-    """Entries that were written before can be asked for, runs that were started before are told to collectors."""
+    """Entries that were written before can be asked for, runs that were started before are told to collectors, and what
+    their agents have used has moved to rows of its own."""
     await asyncio.to_thread(migrate, database, PASSWORDS, "0001")
     async with new_pool(Migrated(database).dsn("vertebra_gate"), max_size=1) as pool:
         run = await new_run(pool)
         await append(pool, run, [entry("old \0", run=run)])
+    figures = {"run": {"tokens": {"sum": 3}}, "agent/writer": {"tokens": {"sum": 2}}}
+    await connection.execute("update runs set counters = %s", (Jsonb(figures),))
 
     await asyncio.to_thread(migrate, database, PASSWORDS)
 
@@ -66,6 +70,10 @@ async def test_a_filled_database_of_the_first_schema_is_brought_on(database: str
     exports = await (await connection.execute("select run, seq from exports")).fetchall()
     assert [("draft", 1)] == [(one.entry.node, one.seq) for one in page.entries]
     assert [(run, 0)] == exports
+    kept = await (await connection.execute("select counters from runs")).fetchall()
+    moved = await (await connection.execute("select run, scope, figures from counters")).fetchall()
+    assert [({"run": figures["run"]},)] == kept
+    assert [(run, "agent/writer", figures["agent/writer"])] == moved
 
 
 async def test_an_older_release_refuses_a_newer_schema(database: str, connection: Connection) -> None:

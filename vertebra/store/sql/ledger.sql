@@ -44,9 +44,11 @@ returning n;
 -- name: end_attempt
 -- End one attempt exactly once as settled, released or unknown. The run's row is locked first, then the attempt, so two
 -- attempts of one call cannot deadlock. `ended` is false if it had ended before: then the books stay as they are.
--- An unknown attempt keeps its reservation and may still be settled or released.
+-- An unknown attempt keeps its reservation and may still be settled or released. The figures of the whole run stand in its
+-- row, where guardrails read them under its lock; those of agents and nodes in rows of their own, or each call of a long
+-- graph would rewrite and read them all.
 with head as (
-    select id from runs where id = %(run)s for update
+    select id, tenant from runs where id = %(run)s for update
 ), ended as (
     update attempts a set
         state = %(state)s, class = %(class)s, counts = %(counts)s, settled_microusd = %(microusd)s,
@@ -55,6 +57,13 @@ with head as (
     where a.call = %(call)s and a.n = %(n)s and a.run = head.id
         and (a.state = 'held' or (a.state = 'unknown' and %(state)s <> 'unknown'))
     returning a.n, a.reserved_microusd, a.reserved_tokens
+), counted as (
+    insert into counters (tenant, run, scope, figures)
+    select h.tenant, h.id, s.scope, vertebra_count('{}', array['of'], %(figures)s::jsonb) -> 'of'
+    from head h cross join ended cross join unnest(%(scopes)s::text[]) as s (scope)
+    where %(figures)s::jsonb is not null
+    on conflict (run, scope) do update set
+        figures = vertebra_count(jsonb_build_object('of', counters.figures), array['of'], %(figures)s::jsonb) -> 'of'
 )
 update runs r set
     held_microusd = r.held_microusd - case when %(state)s = 'unknown' then 0 else coalesce(e.reserved_microusd, 0) end,
@@ -63,7 +72,7 @@ update runs r set
     spent_tokens = r.spent_tokens + case when e.n is null then 0 else coalesce(%(tokens)s, 0) end,
     counters = case
         when e.n is null or %(figures)s::jsonb is null then r.counters
-        else vertebra_count(r.counters, %(scopes)s::text[], %(figures)s::jsonb)
+        else vertebra_count(r.counters, array['run'], %(figures)s::jsonb)
     end,
     touched_at = now()
 from head left join ended e on true

@@ -64,7 +64,9 @@ def end_attempt(rows: Rows, p: Params) -> list[Row]:
         changed[f"held_{unit}"] = run[f"held_{unit}"] - given_back
         changed[f"spent_{unit}"] = run[f"spent_{unit}"] + (p[unit] or 0)
     if p["figures"] is not None:
-        changed["counters"] = count(run["counters"], p["scopes"], p["figures"].obj)
+        changed["counters"] = {"run": count(run["counters"].get("run", {}), p["figures"].obj)}
+        for scope in p["scopes"]:
+            _count_scope(rows, run, scope, p["figures"].obj)
     return [columns(rows.change("runs", (p["run"],), **changed), BOOKS, ended=True)]
 
 
@@ -95,20 +97,27 @@ def check_books(rows: Rows, p: Params) -> list[Row]:
     return [row for row in checked if any(row[name] != row[f"attempts_{name}"] for name in _kept(row))]
 
 
-def count(counters: Mapping[str, Any], scopes: list[str], figures: Mapping[str, int]) -> dict[str, Any]:
-    """As the function `vertebra_count` of the database."""
-    found = dict(counters)
-    for scope in scopes:
-        scoped = dict(found.get(scope, {}))
-        for name, value in figures.items():
-            old = scoped.get(name, {})
-            scoped[name] = {
-                "count": old.get("count", 0) + 1,
-                "sum": old.get("sum", 0) + value,
-                "max": max(old.get("max", value), value),
-                "last": value,
-            }
-        found[scope] = scoped
+def _count_scope(rows: Rows, run: Row, scope: str, figures: Mapping[str, int]) -> None:
+    known = rows.get("counters", run["id"], scope)
+    counted = count({} if known is None else known["figures"], figures)
+    if known is None:
+        row = {"tenant": run["tenant"], "run": run["id"], "scope": scope, "figures": counted}
+        rows.insert("counters", (run["id"], scope), row)
+    else:
+        rows.change("counters", (run["id"], scope), figures=counted)
+
+
+def count(scoped: Mapping[str, Any], figures: Mapping[str, int]) -> dict[str, Any]:
+    """As the function `vertebra_count` of the database does with one scope."""
+    found = dict(scoped)
+    for name, value in figures.items():
+        old = found.get(name, {})
+        found[name] = {
+            "count": old.get("count", 0) + 1,
+            "sum": old.get("sum", 0) + value,
+            "max": max(old.get("max", value), value),
+            "last": value,
+        }
     return found
 
 

@@ -175,7 +175,7 @@ def _ending(call: GateCall, n: int, performed: Performed) -> Query:
         return release_query(attempt, error_class=kind, counts=performed.counts)
     if performed.books == "unknown":
         return unknown_query(attempt, error_class=kind or "lost", counts=performed.counts)
-    scopes = ("run", f"node/{call.node.id}", *((f"agent/{call.agent}",) if call.agent else ()))
+    scopes = (f"node/{call.node.id}", *((f"agent/{call.agent}",) if call.agent else ()))
     figures = {
         "tokens": performed.tokens,
         "microusd": int(performed.microusd),
