@@ -25,7 +25,7 @@ _LATER = {
     "budget": ("steps", "wall_time", "period"),
     "graph": ("triggers", "policies", "memory", "tests"),
 }
-_WANTED = {
+WANTED = {
     "string_type": "must be a text",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -45,7 +45,7 @@ def explain(error: ValidationError, raw: Json, kind: type[BaseModel], complain: 
 
 
 def _explain(detail: ErrorDetails, raw: Json, kind: type[BaseModel], complain: Complain, above: Path) -> None:
-    path = (*above, *_path(detail["loc"], raw))
+    path = (*above, *path_in(detail, raw))
     if detail["type"] == "extra_forbidden":
         unknown_key(path, kind, complain, above)
     elif detail["type"] == "missing":
@@ -55,19 +55,19 @@ def _explain(detail: ErrorDetails, raw: Json, kind: type[BaseModel], complain: C
     elif path == ("version",):
         complain(path, "the version must be a text of three numbers", "write version: 1.0.0")
     else:
-        complain(path, f"{_named(path)} {_WANTED.get(detail['type'], 'has the wrong type or value')}")
+        complain(path, f"{_named(path)} {WANTED.get(detail['type'], 'has the wrong type or value')}")
 
 
-def _path(loc: tuple[int | str, ...], raw: Json) -> Path:
+def path_in(detail: ErrorDetails, raw: Json) -> Path:
     """The place inside the file: pydantic also names the members of unions, which the file does not have."""
     path: list[int | str] = []
     value = raw
-    for index, part in enumerate(loc):
+    for index, part in enumerate(detail["loc"]):
         if isinstance(value, dict) and part in value:
             value = value[str(part)]
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             value = value[part]
-        elif index < len(loc) - 1 or not isinstance(value, dict):
+        elif detail["type"] != "missing" or index < len(detail["loc"]) - 1:
             continue
         path.append(part)
     return tuple(path)
@@ -81,7 +81,7 @@ def unknown_key(path: Path, kind: type[BaseModel], complain: Complain, above: Pa
     elif key in _LATER.get(where, ()):
         complain(path, f"{key!r} is not in this version", f"leave it out of {_named(path[:-1])}")
     else:
-        known = (name for name in _keys_at(kind, path[len(above) : -1]) if name != "places")
+        known = (name for name in keys_at(kind, path[len(above) : -1]) if name != "places")
         complain(path, f"{_named(path[:-1])} has no key {key!r}", nearest(key, known))
 
 
@@ -106,7 +106,7 @@ def _named(path: Path) -> str:
     return repr(".".join(str(part) for part in path))
 
 
-def _keys_at(top: type[BaseModel], path: Path) -> list[str]:
+def keys_at(top: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model at `path` knows."""
     kind: Any = top
     for part in path:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,6 +27,7 @@ from vertebra.testing.acts import NODE_VERBS, Command, Decision
 from vertebra.testing.replies import entries_of
 from vertebra.testing.requests import PARTS, wrong_part
 from vertebra.testing.scenario import Expected, GivenCommand, GivenDecision, GivenScenario, GivenTool, Scenario
+from vertebra.testing.shapes import tell
 from vertebra.testing.stage import TESTER, everybody, names_of
 from vertebra.testing.tools import ToolAnswer
 from vertebra.tools.registry import builtin
@@ -38,13 +39,16 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
-    """The scenarios of a project, or the one of this name, in order of file. Raises Complaints, NotFound."""
+    """The scenarios of a project, or the one of this name, in order of file. Raises Complaints, NotFound.
+
+    Of a name, mistakes in files that are not its own are passed over.
+    """
     project = whole_project(folder)
     replies = read_replies(folder / "replies")
     compiled: dict[str, Compiled] = {}
     found: list[Scenario] = []
     mistakes: list[GraphError] = []
-    for path in sorted((folder / FOLDER).glob("*.yaml")):
+    for path in _files(project, name):
         try:
             found.append(_Reader(project, replies, compiled, path).read())
         except Complaints as several:
@@ -54,14 +58,34 @@ def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
     mistakes += _twice(found)
     if mistakes:
         raise Complaints(mistakes)
-    return found if name is None else [_named(found, name)]
+    return found
 
 
-def _named(found: Iterable[Scenario], name: str) -> Scenario:
-    by_name = {scenario.name: scenario for scenario in found}
-    if name not in by_name:
-        raise NotFound(f"there is no scenario {name!r} in {FOLDER}/", do=nearest(name, by_name))
-    return by_name[name]
+def _files(project: Project, name: str | None) -> list[Path]:
+    """The files of all scenarios, or those that give this name. Raises NotFound, or BadFile for what may hide it."""
+    paths = sorted((project.folder / FOLDER).glob("*.yaml"))
+    if name is None:
+        return paths
+    named: dict[Path, Json] = {}
+    unread: BadFile | None = None
+    for path in paths:
+        try:
+            value = _read(project, path).value
+        except BadFile as mistake:
+            unread = unread or mistake
+            continue
+        named[path] = value.get("scenario") if isinstance(value, dict) else None
+    mine = [path for path, said in named.items() if said == name]
+    if not mine and unread is not None:
+        raise unread
+    if not mine:
+        do = nearest(name, [said for said in named.values() if isinstance(said, str)])
+        raise NotFound(f"there is no scenario {name!r} in {FOLDER}/", do=do)
+    return mine
+
+
+def _read(project: Project, path: Path) -> YamlFile:
+    return read_yaml(path.read_bytes(), path.relative_to(project.folder).as_posix())
 
 
 def _twice(found: Iterable[Scenario]) -> list[GraphError]:
@@ -122,7 +146,7 @@ class _Reader:
         self, project: Project, replies: Mapping[str, Json], compiled: dict[str, Compiled], path: Path
     ) -> None:
         self._project, self._replies, self._compiled = project, replies, compiled
-        self._file: YamlFile = read_yaml(path.read_bytes(), path.relative_to(project.folder).as_posix())
+        self._file = _read(project, path)
         self._shown = path.relative_to(project.folder).as_posix()
         self._complain = ComplaintList(self._file.marks)
 
@@ -272,19 +296,8 @@ class _Reader:
         try:
             return kind.model_validate_json(json.dumps(raw))
         except ValidationError as problem:
-            for detail in problem.errors(include_url=False, include_context=True):
-                self._explain(kind, dict(detail), path)
+            tell(problem, raw, kind, self._complain, path)
         return None
-
-    def _explain(self, kind: type[BaseModel], detail: dict[str, Any], path: Keys) -> None:
-        at = (*path, *detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            known = [field.alias or name for name, field in kind.model_fields.items()]
-            self._complain(at, f"there is no key {detail['loc'][-1]!r} here", nearest(str(detail["loc"][-1]), known))
-        elif detail["type"] == "missing":
-            self._complain(path, f"{detail['loc'][-1]!r} is missing")
-        else:
-            self._complain(at, f"{'.'.join(map(str, at)) or 'the scenario'}: {detail['msg']}")
 
     def _mapping(self, given: Json, path: Keys) -> list[tuple[str, Json]]:
         if given is None:

@@ -13,7 +13,7 @@ from vertebra.boundary.cel_child import CelChild
 from vertebra.cli import init
 from vertebra.cli.main import main
 from vertebra.schemas.canonical import Json
-from vertebra.schemas.errors import Complaints
+from vertebra.schemas.errors import BadFile, Complaints, NotFound
 from vertebra.testing import read_scenarios, run_scenario
 
 TEMPLATES = Path(__file__).parents[3] / "vertebra/templates"
@@ -77,7 +77,19 @@ async def test_each_template_passes_its_own_scenarios(project: Path, cel: CelChi
         ("replies: {clasify: [{kind: spam}]}", "tests/plain.yaml:4: 'clasify' is no node with a model"),
         ("approvals: {draft: x}", "tests/plain.yaml:4"),
         ("approvals:\n  send: {as: nobody, decision: approve}", "tests/plain.yaml:5: nobody is called 'nobody'"),
-        ("approvals:\n  send: {decision: aprove}", "tests/plain.yaml:5: approvals.send.decision"),
+        ("approvals:\n  send: {decision: aprove}", "tests/plain.yaml:5: 'approvals.send.decision' must be 'approve', "),
+        ("approvals:\n  send: [{}]", "tests/plain.yaml:5: 'decision' is missing"),
+        ("approvals: {send: [yes]}", "tests/plain.yaml:4: 'approvals.send[0]' must be a mapping"),
+        ("approvals: {send: {decision: deny, reason: 7}}", "4: 'approvals.send.reason' must be a text"),
+        ("commands: [{abort: maybe}]", "tests/plain.yaml:4: 'commands[0].abort' must be true or false"),
+        ("commands: [{top_up: 5}]", "tests/plain.yaml:4: 'commands[0].top_up' must be a mapping"),
+        ("expect: [completed]", "tests/plain.yaml:4: 'expect' must be a mapping"),
+        ("expect: {status: done}", "tests/plain.yaml:4: 'expect.status' must be 'running', "),
+        ("expect: {path: classify}", "tests/plain.yaml:4: 'expect.path' must be a list"),
+        ("expect: {cost_usd: cheap}", "tests/plain.yaml:4: 'expect.cost_usd' must be a number or a mapping"),
+        ("expect: {cost_usd: {mx: 1}}", "tests/plain.yaml:4: there is no key 'mx' here; did you mean 'max'?"),
+        ("expect: {cost_usd: {max: much}}", "tests/plain.yaml:4: 'expect.cost_usd.max' must be a number"),
+        ("expect: {audit: {llm_call: many}}", "tests/plain.yaml:4: 'expect.audit.llm_call' must be a whole number"),
         ("approvals:\n  apologis: {decision: approve}", "did you mean 'apologise'?"),
         ("approvals:\n  send: {decision: edit}", "tests/plain.yaml:5: an edit says which arguments change"),
         ("approvals:\n  send: {decision: approve, after: soon}", "tests/plain.yaml:5: 'soon' is no duration"),
@@ -100,6 +112,43 @@ def test_a_mistake_is_told_with_its_line(project: Path, text: str, complaint: st
         read_scenarios(project)
 
     assert complaint in str(told.value)
+    assert 1 == len(told.value.complaints)
+    assert "nput should" not in str(told.value)
+
+
+def test_a_file_that_is_no_mapping_is_told_in_the_same_words(project: Path) -> None:
+    """Also at its top."""
+    write(project, "- scenario: plain\n")
+
+    with pytest.raises(Complaints, match=r"^tests/plain\.yaml:1: the scenario must be a mapping$"):
+        read_scenarios(project)
+
+
+@pytest.mark.parametrize(
+    "other", ["- no mapping\n", "a: [\n", "scenario: other\n", PLAIN.replace("plain", "other") + "x: 1"]
+)
+def test_one_scenario_is_played_whatever_stands_in_other_files(project: Path, other: str) -> None:
+    """Whoever asks for one works on that one; a mistake of its own is told all the same."""
+    write(project, PLAIN)
+    write(project, other, "other")
+
+    assert ["plain"] == [scenario.name for scenario in read_scenarios(project, "plain")]
+    with pytest.raises(Complaints):
+        read_scenarios(project)
+    write(project, PLAIN + "expects: {}")
+    with pytest.raises(Complaints, match=r"plain\.yaml:4"):
+        read_scenarios(project, "plain")
+
+
+def test_a_scenario_that_is_not_found_may_stand_in_a_file_that_cannot_be_read(project: Path) -> None:
+    """Then that is told; else the nearest name."""
+    write(project, PLAIN)
+    with pytest.raises(NotFound, match="did you mean 'plain'"):
+        read_scenarios(project, "plan")
+
+    write(project, "scenario: plan\na: [\n", "other")
+    with pytest.raises(BadFile, match=r"tests/other\.yaml:"):
+        read_scenarios(project, "plan")
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
