@@ -7,7 +7,6 @@ child its life; the next request gets a new one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import json
 import os
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from vertebra.boundary.signalling import kill
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadJson, ChildLost, ConditionError, SettingsError
 from vertebra.schemas.strict_json import check_value
@@ -194,15 +194,8 @@ async def _ended(process: Process, grace_s: float = 0) -> int:
         async with asyncio.timeout(grace_s):
             await process.wait()
     except TimeoutError:
-        _kill(process)
+        kill(process)
     return await process.wait()
-
-
-def _kill(process: Process) -> None:
-    """End it at once. `process.kill()` asks for the status first, and so may take it from the watcher."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
 
 
 def _line(request: CelRequest) -> bytes | CelAnswer:
@@ -239,7 +232,7 @@ async def _started() -> Process:
         async with asyncio.timeout(_START_S):
             ready = await process.stdout.readline()
     except BaseException:
-        _kill(process)
+        kill(process)
         await process.wait()
         raise
     if ready != b"ready\n":

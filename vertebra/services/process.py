@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vertebra.boundary.signalling import kill, send
 from vertebra.schemas.errors import ServiceFailed
 from vertebra.services.logfile import LogFile
 
@@ -190,14 +191,12 @@ class Child:
         if process is None:
             return
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
+            send(process, signal.SIGINT)
             try:
                 await asyncio.wait_for(process.wait(), self.spec.stop_timeout_s)
             except TimeoutError:
                 self._log.note(f"{self.spec.name} did not stop in {self.spec.stop_timeout_s:g} s and is killed")
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                kill(process)
         await self._gone()
 
     async def _gone(self) -> int:

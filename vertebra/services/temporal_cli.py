@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from vertebra.boundary.signalling import kill
 from vertebra.schemas.errors import ServiceFailed, SettingsError
 from vertebra.services import cache, go_build, sdk_download
 from vertebra.services.options import ServiceOptions
@@ -127,7 +128,7 @@ async def _inspect(path: Path) -> TemporalCli:
     try:
         output, _ = await asyncio.wait_for(process.communicate(), _VERSION_TIMEOUT_S)
     except TimeoutError:
-        process.kill()
+        kill(process)
         await process.communicate()
         raise ServiceFailed(f"`--version` took more than {_VERSION_TIMEOUT_S:g} s", at=path) from None
     found = _SERVER.search(output.decode(errors="replace"))

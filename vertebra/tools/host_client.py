@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from types import TracebackType
 from pydantic import ValidationError
 
 import vertebra
+from vertebra.boundary.signalling import kill
 from vertebra.schemas.errors import BadJson, BadToolOutput, JobFailed, SandboxUnavailable, ToolHostLost, ToolTimeout
 from vertebra.schemas.strict_json import read_json
 from vertebra.schemas.tool import Job, JobAnswer, JobError, ProbeReport, ToolSpec
@@ -156,8 +156,7 @@ class ToolHost:
             self._ready.set()
         except (TimeoutError, ValidationError):
             self._report = ProbeReport(reason="the tool host does not start")
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            kill(process)
 
     async def _stop(self) -> None:
         process = self._process
@@ -169,7 +168,7 @@ class ToolHost:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await process.wait()
         except TimeoutError:
-            process.kill()
+            kill(process)
             await process.wait()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vertebra.audit.trace import trace
+from vertebra.boundary.signalling import kill
 from vertebra.cli.demo.screen import Screen
 from vertebra.cli.demo.services import VERTEBRA, Dev
 from vertebra.cli.desk import open_desk
@@ -170,7 +171,7 @@ async def run_program(
         raise CannotGoOn(f"`{' '.join(words)}` took more than {within_s:g} s") from None
     finally:
         if process.returncode is None:
-            process.kill()
+            kill(process)
             await process.wait()
     assert process.returncode is not None
     return process.returncode, (said or b"").decode(errors="replace")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from vertebra.boundary.signalling import kill, send
 from vertebra.schemas.errors import ServiceFailed
 from vertebra.services.guard import Guard
 from vertebra.services.process import ending
@@ -61,12 +61,11 @@ class Dev:
         process = self._process
         if process is not None:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
+                send(process, signal.SIGINT)
                 try:
                     await asyncio.wait_for(process.wait(), _STOP_S)
                 except TimeoutError:
-                    process.kill()
+                    kill(process)
             await process.wait()
             self._guard.ended(process.pid)
         self._guard.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from vertebra.boundary.signalling import kill
 from vertebra.schemas.errors import SandboxUnavailable
 from vertebra.schemas.tool import Job, JobAnswer, JobError, Limits, MemoryGuard
 from vertebra.tools.sandbox.bwrap import Programs, command
@@ -182,8 +183,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     """Kill the outermost process: the kernel then ends the whole namespace with it."""
     if process.returncode is not None:
         return
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    kill(process)
     await asyncio.shield(asyncio.wait_for(_ended(process), _END_WITHIN_S))
 
 
