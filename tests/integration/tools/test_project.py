@@ -107,6 +107,7 @@ BAD = {
     "a hard exit": ("import os\nos._exit(0)\n", ":1: it cannot be imported: Killed"),
     "a hang": ("while True: pass\n", ":1: it cannot be imported"),
     "a flood": ("while True: print('x' * 10000)\n", ":1: it cannot be imported: TooMuchOutput"),
+    "a fork": ("import os\nos.fork()\n", ":2: it forks a process while it is loaded"),
     "a fork bomb": ("import os\nwhile True: os.fork()\n", ":"),
     "no effect": (f"{HEAD}@tool()\ndef act() -> int:\n    'Act.'\n", ":2: it has no known effect class"),
     "another effect": (f"{HEAD}@tool(effect='safe')\ndef act() -> int:\n    'Act.'\n", ":2: it has no known effect"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import sys
 import traceback
 import types
@@ -19,6 +20,7 @@ Told = dict[str, Any]
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 _ANYTHING = (object, typing.Any, inspect.Parameter.empty)
 _DEPTH = 12
+_FORKS = "it forks a process while it is loaded, so that its code goes on twice; fork inside the function that needs it"
 
 
 class Wrong(Exception):
@@ -35,8 +37,12 @@ def describe(source: str, file: str) -> Told:
     sys.modules["vertebra.tools.contract"].__dict__["tool"] = _decorator(defined)
     module = types.ModuleType("tool")
     sys.modules["tool"] = module
+    forks: list[int] = []
+    os.register_at_fork(after_in_parent=lambda: forks.append(_line_now(file)))
     try:
         exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102 - this is the sandbox
+        if forks:
+            return {"error": {"line": forks[0], "type": "", "message": _FORKS}}
         return {"tools": [_told(terms, function) for terms, function in defined]}
     except BaseException as error:
         kind, line = type(error).__name__, _line(error, file)
@@ -61,6 +67,14 @@ def _line(error: BaseException, file: str) -> int:
         return error.lineno or 1
     lines = [frame.lineno or 1 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return lines[-1] if lines else 1
+
+
+def _line_now(file: str) -> int:
+    """The line of the file that is being run."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename != file:
+        frame = frame.f_back
+    return 1 if frame is None else frame.f_lineno
 
 
 def _told(terms: Told, function: types.FunctionType) -> Told:

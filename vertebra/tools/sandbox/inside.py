@@ -20,7 +20,12 @@ from collections.abc import Callable
 _MESSAGE_CHARS = 2000
 
 
+class Forked(Exception):
+    """The file's code would go on in two processes, both of which answer."""
+
+
 def main() -> None:
+    own = os.getpid()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     job = json.load(sys.stdin.buffer)
@@ -29,21 +34,33 @@ def main() -> None:
     os.close(null)
     sys.stdin = io.TextIOWrapper(io.BytesIO())
     try:
-        answer = b"ok\n" + _run(job)
+        answer = b"ok\n" + _run(job, own)
     except BaseException as error:
         traceback.print_exception(error, limit=-3)
         answer = b"error\n" + json.dumps({"type": type(error).__name__, "message": _message(error)}).encode()
+    _end_copy(own)
     answers.write(answer)
     answers.flush()
     sys.stderr.flush()
     os._exit(0)  # threads and exit hooks of the tool have no say
 
 
-def _run(job: dict[str, str]) -> bytes:
+def _end_copy(own: int) -> None:
+    """End a process that the tool forked and let go on: only the one that was given the job answers."""
+    if os.getpid() != own:
+        os._exit(1)
+
+
+def _run(job: dict[str, str], own: int) -> bytes:
     _install_contract()
     module = types.ModuleType("tool")
     sys.modules["tool"] = module  # dataclasses look their module up
+    forks: list[None] = []
+    os.register_at_fork(after_in_parent=lambda: forks.append(None))
     exec(compile(job["source"], f"{job['tool']}.py", "exec"), module.__dict__)  # noqa: S102 - this is the sandbox
+    _end_copy(own)
+    if forks:
+        raise Forked("its code forks a process while it is loaded, so that it goes on twice; fork inside the function")
     function = getattr(module, job["function"])
     values = json.loads(job["arguments"])
     if "secrets" in inspect.signature(function).parameters:
