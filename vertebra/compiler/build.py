@@ -53,10 +53,11 @@ class AgentGraph(authored.AgentGraph):
     _raw: dict[str, Json] = PrivateAttr(default_factory=dict)
 
     def __init__(self, graph: str, version: str, description: str | None = None) -> None:
-        raw: dict[str, Json] = {"graph": graph, "version": version, "nodes": {}}
-        if description is not None:
-            raw["description"] = description
         site = _caller()
+        raw: dict[str, Json] = {"graph": _checked(graph, ("graph",), site), "nodes": {}}
+        raw["version"] = _checked(version, ("version",), site)
+        if description is not None:
+            raw["description"] = _checked(description, ("description",), site)
         sites = CallSites(Unplaced(graph), {(): site, ("graph",): site, ("version",): site})
         super().__init__(**_parts(raw, sites))
         self._raw = raw
@@ -142,7 +143,7 @@ class AgentGraph(authored.AgentGraph):
         `input` gives the function its parameters, each a path or `{"value": ..}`; a condition names its paths itself.
         """
         site = _caller()
-        if callable(condition) or _is_reference(condition):
+        if callable(condition) or _is_reference(_text(condition, "the condition", site)):
             return self._routed(from_node, condition, (true_node, false_node), input, site)
         if input is not None:
             message = f"the condition {condition!r} takes no input"
@@ -172,20 +173,21 @@ class AgentGraph(authored.AgentGraph):
     def _routed(
         self, node: str, router: Router, targets: Sequence[str], given: Mapping[str, Json] | None, site: str
     ) -> AgentGraph:
-        name = f"{node}_router"
+        name = f"{_text(node, 'the name of a node', site)}_router"
         keys: dict[str, Json] = {"type": "router", "function": _reference(router, site)}
         if given is not None:
-            keys["input"] = dict(given)
+            keys["input"] = _mapped(given)
+        _names(targets, site)
         made = self._put(("nodes", name), keys, site)._edge(node, name, {}, site)
         # plain edges: of conditions the last would have to be an else, which takes whatever the function says
-        for target in targets:
+        for target in [targets] if isinstance(targets, str) else targets:
             made = made._edge(name, target, {}, site)
         return made
 
     def _edge(
         self, sources: str | Sequence[str], targets: str | Sequence[str], options: Mapping[str, Json], site: str
     ) -> AgentGraph:
-        text = f"{_names(sources)} -> {_names(targets)}"
+        text = f"{_names(sources, site)} -> {_names(targets, site)}"
         given = {name: value for name, value in options.items() if value is not None}
         line: Json = text
         if given:
@@ -206,6 +208,7 @@ class AgentGraph(authored.AgentGraph):
         return self._made(raw, (section, len(lines) - 1), site)
 
     def _put(self, path: tuple[str, ...], value: Json, site: str) -> AgentGraph:
+        _text(path[-1], "a name", site)
         raw = copy.deepcopy(self._raw)
         above: dict[str, Json] = raw
         for name in path[:-1]:
@@ -258,8 +261,22 @@ def _plain(keys: Mapping[str, Json]) -> Json:
     return {name.rstrip("_"): value for name, value in keys.items()}
 
 
-def _names(given: str | Sequence[str]) -> str:
-    return given if isinstance(given, str) else ", ".join(given)
+def _names(given: object, site: str) -> str:
+    """One side of an edge. Raises GraphError for what is neither a name nor several."""
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        return ", ".join(_text(name, "the name of a node", site) for name in given)
+    return _text(given, "the name of a node", site, "give a name, or a list of names")
+
+
+def _mapped(given: object) -> Json:
+    """A dict of any mapping; what is none is complained about where it is read."""
+    return cast("Json", dict(given) if isinstance(given, Mapping) else given)
+
+
+def _text(given: object, what: str, site: str, do: str = "write it as a text") -> str:
+    if not isinstance(given, str):
+        raise GraphError(f"{what} is a text, no {type(given).__name__}: {given!r}", at=site, do=do)
+    return given
 
 
 def _is_reference(text: str) -> bool:

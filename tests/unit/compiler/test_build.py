@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -172,6 +173,51 @@ def test_a_value_that_no_file_can_say_is_told_in_the_call(value: Any, said: str)
     where = rf"{re.escape(Path(__file__).name)}:\d+: nodes\.a\.default\.v\.value: {re.escape(said)}"
     with pytest.raises(GraphError, match=where):
         AgentGraph("g", "1.0.0").add_node("a", type="rules", default={"v": {"value": value}})
+
+
+BASE = AgentGraph("g", "1.0.0").add_node("a", **OK)
+NOTHING: Any = None
+FIVE: Any = 5
+FIELDS: Any = {"b": 1}
+THING: Any = object()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: BASE.add_edge("a", NOTHING), "the name of a node is a text, no NoneType"),
+        (lambda: BASE.add_edge("a", FIVE), "the name of a node is a text, no int: 5"),
+        (lambda: BASE.add_edge(["a", FIVE], "b"), "the name of a node is a text, no int: 5"),
+        (lambda: BASE.add_edge("a", FIELDS), "the name of a node is a text, no dict"),
+        (lambda: BASE.pipeline("a", FIVE), "the name of a node is a text, no int: 5"),
+        (lambda: BASE.parallel("a", "b", FIVE, join="c"), "the name of a node is a text, no int: 5"),
+        (lambda: BASE.join(FIVE, "b"), "the name of a node is a text, no int: 5"),
+        (lambda: BASE.finish(FIVE), "the name of a node is a text, no int: 5"),
+        (lambda: BASE.conditional("a", FIVE, "b", "c"), "the condition is a text, no int: 5"),
+        (
+            lambda: BASE.add_dynamic_router(FIVE, "tools/r.py:f", ["b"]),
+            "the name of a node is a text, no int",
+        ),
+        (lambda: BASE.add_dynamic_router("a", "tools/r.py:f", FIVE), "the name of a node is a text, no int"),
+        (
+            lambda: BASE.add_dynamic_router("a", "tools/r.py:f", ["b"], input=FIVE),
+            "'input' must be a mapping",
+        ),
+        (lambda: BASE.add_node(FIVE, **OK), "a name is a text, no int: 5"),
+        (lambda: AgentGraph("g", "1.0.0", THING), "description: a object is no JSON value"),
+    ],
+)
+def test_what_is_no_name_is_told_in_the_call(call: Callable[[], object], said: str) -> None:
+    """With file and line, and not as Python's own error from inside the builder."""
+    with pytest.raises(GraphError, match=rf"{re.escape(Path(__file__).name)}:\d+: .*{re.escape(said)}"):
+        call()
+
+
+def test_one_target_of_a_router_needs_no_list() -> None:
+    """Its letters are not taken for names."""
+    made = BASE.add_node("next", **OK).add_dynamic_router("a", "tools/r.py:f", "next")
+
+    assert ("next",) == made.edges[-1].targets
 
 
 def test_a_name_is_written_once() -> None:
