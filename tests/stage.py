@@ -77,6 +77,14 @@ class Relay(Watch):
         for one in self.listeners:
             one.ended(graph, end, seconds)
 
+    def sent(self, kind: str) -> None:
+        for one in self.listeners:
+            one.sent(kind)
+
+    def received(self, kind: str, seconds: float) -> None:
+        for one in self.listeners:
+            one.received(kind, seconds)
+
     def duty(self, name: str, *, ok: bool) -> None:
         for one in self.listeners:
             one.duty(name, ok=ok)

@@ -72,7 +72,9 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
         refs = _refs(decisions, [*commands, *events], answered)
         looked = Query("done_wake", named("steps", "done_wake"), {"run": run, "refs": refs})
         writes = [*envelopes, *found.writes, *_waits(given, approvals, found), looked]
-        await opened.commit([*writes, *entries.append(heads[0], told, world)])
+        writes += entries.append(heads[0], told, world)
+        written = await opened.commit(writes)
+    orders.tell_received(world, writes, written)
     return _loaded(found, pending)
 
 

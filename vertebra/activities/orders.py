@@ -103,6 +103,19 @@ def whole(arguments: JsonValue, name: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
+def consume_query(row: Row) -> Query:
+    """Note that somebody has looked at the command."""
+    return Query("consume_command", named("steps", "consume_command"), {"id": row["id"]})
+
+
+def tell_received(world: World, written: Sequence[Query], rows: Sequence[Sequence[Row]]) -> None:
+    """Count what was looked at for the first time by these statements, now that they are committed."""
+    for query, found in zip(written, rows, strict=True):
+        if query.name in ("consume_command", "consume_decision"):
+            for row in found:
+                world.watch.received(row["kind"], row["seconds"])
+
+
 def apply_query(row: Row) -> Query:
     """Note that the command has done what it does."""
     return Query("apply_command", named("steps", "apply_command"), {"id": row["id"]})
@@ -125,7 +138,7 @@ def _changes(row: Row) -> list[Query]:
 def _tell(found: Orders, row: Row, entry: Entry) -> None:
     """Put a command on record the first time that somebody looks at it."""
     if row["consumed_at"] is None:
-        found.writes.append(Query("consume_command", named("steps", "consume_command"), {"id": row["id"]}))
+        found.writes.append(consume_query(row))
         found.told.append(entry)
 
 

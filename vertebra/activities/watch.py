@@ -21,6 +21,12 @@ class Watch:
     def ended(self, graph: str, end: RunEnd, seconds: float) -> None:
         """A run ended, so long after it was started."""
 
+    def sent(self, kind: str) -> None:
+        """A message left for a run (`wake`) or for people (`approval_reminder`, `approval_escalated`)."""
+
+    def received(self, kind: str, seconds: float) -> None:
+        """A run looked for the first time at a `decision`, `command` or `event`, so long after it was recorded."""
+
     def duty(self, name: str, *, ok: bool) -> None:
         """The keeper made a pass of one duty."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Replayer
 
 from tests.integration.runs.waits import waiting
@@ -15,6 +17,7 @@ from tests.stage import Relay, Stage
 from vertebra.activities.watch import Watch
 from vertebra.schemas.run import RunEnd
 from vertebra.store.queries import named
+from vertebra.workers.keeper import executions
 from vertebra.workers.plugin import plugin
 from vertebra.workers.telemetry.figures import GAUGES
 
@@ -52,6 +55,9 @@ class Heard(Watch):
     money: int = 0
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     ends: list[tuple[str, float]] = field(default_factory=list)
+    sends: Counter[str] = field(default_factory=Counter)
+    arrivals: Counter[str] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
 
     def settled(self, kind: str, agent: str, status: str, *, duration_ms: int, tokens: int, microusd: int) -> None:
         if agent == "counted":
@@ -65,6 +71,13 @@ class Heard(Watch):
         if graph == "figures":
             self.ends.append((end, seconds))
 
+    def sent(self, kind: str) -> None:
+        self.sends[kind] += 1
+
+    def received(self, kind: str, seconds: float) -> None:
+        self.arrivals[kind] += 1
+        self.latencies.append(seconds)
+
 
 @pytest.fixture
 def heard(stage: Stage) -> Iterator[Heard]:
@@ -75,6 +88,13 @@ def heard(stage: Stage) -> Iterator[Heard]:
     relay.listeners.append(made)
     yield made
     relay.listeners.remove(made)
+
+
+async def aborted(stage: Stage, handle: WorkflowHandle[Any, Any]) -> None:
+    """Until the run has ended, so that the next test counts nothing of it."""
+    await stage.command(handle.id, "abort")
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
 
 
 async def test_what_was_committed_is_counted_once(stage: Stage, heard: Heard) -> None:
@@ -88,11 +108,13 @@ async def test_what_was_committed_is_counted_once(stage: Stage, heard: Heard) ->
     [books] = await stage.sql("select spent_microusd from runs where id = %(run)s", run=handle.id)
 
     def counted() -> tuple[object, ...]:
-        return dict(heard.calls), heard.money, heard.refusals["approval", "approval"], [end for end, _ in heard.ends]
+        ends = [end for end, _ in heard.ends]
+        return dict(heard.calls), heard.money, heard.refusals["approval", "approval"], ends, dict(heard.arrivals)
 
-    expected = ({("llm", "done"): 2, ("llm", "again"): 1}, books["spent_microusd"], 1, ["completed"])
+    expected = ({("llm", "done"): 2, ("llm", "again"): 1}, books["spent_microusd"], 1, ["completed"], {"decision": 1})
     assert expected == counted()
     assert heard.ends[0][1] > 0
+    assert heard.latencies[0] > 0
 
     history = await handle.fetch_history()
     replayer = Replayer(workflows=[], plugins=[plugin()])
@@ -115,4 +137,37 @@ async def test_the_gauges_are_what_the_rows_say(stage: Stage) -> None:
     assert pending["n"] == row["approvals_pending"] > 0
     assert row["runs_parked"] > 0
     assert office(stage).times.gauges_s > 0
-    await stage.command(handle.id, "abort")
+    await aborted(stage, handle)
+
+
+async def test_a_wake_counts_where_a_run_took_it(stage: Stage, heard: Heard) -> None:
+    """One that Temporal holds no execution for was not sent; a command is received once, whoever looks again."""
+    graph = stage.compile(GRAPH)
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "hello", "email": "mia@example.com"})
+    await waiting(handle.id, stage, "approval")
+
+    await executions.wake(office(stage), handle.id)
+    await executions.wake(office(stage), "nobody")
+    await aborted(stage, handle)
+
+    assert {"wake": 1} == heard.sends
+    assert {"command": 1} == heard.arrivals
+
+
+async def test_agents_with_a_call_in_flight_are_active(stage: Stage) -> None:
+    """Two calls of one agent in one run are one."""
+    graph = stage.compile(GRAPH)
+    await stage.publish(graph)
+    handle = await stage.start(graph, {"text": "hello", "email": "mia@example.com"})
+    await waiting(handle.id, stage, "approval")
+    [before] = await stage.sql(named("keeper", "stands"))
+
+    hold = "update attempts set state = %(state)s where run = %(run)s returning n"
+    held = await stage.sql(hold, run=handle.id, state="held")
+    [during] = await stage.sql(named("keeper", "stands"))
+    await stage.sql(hold, run=handle.id, state="settled")
+
+    assert len(held) > 1
+    assert before["active_agents"] + 1 == during["active_agents"]
+    await aborted(stage, handle)

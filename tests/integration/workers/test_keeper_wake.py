@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,8 @@ from temporalio.client import Client
 
 from tests.integration.runs.waits import ended, row_of, waiting
 from tests.integration.workers.desk import keeping, office, outbox, stand_in, stand_ins, told, until
-from tests.stage import Stage
+from tests.stage import Relay, Stage
+from vertebra.activities.watch import Watch
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.store.transaction import Query, Row, once
 from vertebra.workers.keeper import Times, expiry, reminders, wake
@@ -45,6 +47,16 @@ values (%(id)s, %(run)s, 'ask', 1, 'ask#1', 1, 'human', '{}', 'sha256:0', '{supp
     array(select now() + make_interval(secs => s) from unnest(%(remind)s::float[]) s),
     now() + make_interval(secs => %(escalate)s), now() + make_interval(secs => %(expires)s))
 """
+
+
+@dataclass
+class Sent(Watch):
+    """Remembers what was counted as sent."""
+
+    kinds: list[str]
+
+    def sent(self, kind: str) -> None:
+        self.kinds.append(kind)
 
 
 @pytest.fixture(autouse=True)
@@ -167,12 +179,18 @@ async def test_people_are_reminded_once_per_time_and_backups_told_once(stage: St
     """Entries and log lines: the reminders that have passed, then the escalation, nothing twice, nothing early."""
     run, handle = await stand_in(stage, "wait")
     approval = await asked(stage, run, remind=[-120, -60, 3600], escalate=-30, expires=7200)
+    sent: list[str] = []
+    relay = stage.world.watch
+    assert isinstance(relay, Relay)
+    relay.listeners.append(Sent(sent))
     with capture_logs() as logs:
         for _ in range(3):
             await reminders.do(office(stage))
+    relay.listeners.pop()
 
     entries = [(entry["operation"], entry["detail"]) for entry in await told(stage, run)]
     assert ["approval_reminder", "approval_reminder", "approval_escalated"] == [name for name, _ in entries]
+    assert [*(name for name, _ in entries), "wake"] == sent
     assert ["support_lead", "support_lead", "manager"] == [detail["roles"] for _, detail in entries]  # type: ignore[index]
     assert 3 == len([log for log in logs if log.get("approval") == approval])
     assert (3, 1) == ((await approval_of(stage, approval))["reminded"], await handle.query("seen"))

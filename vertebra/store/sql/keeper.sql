@@ -229,6 +229,8 @@ select
     (select count(*) from outbox where done_at is null) as outbox_depth,
     (select count(*) from exports e join runs r on r.id = e.run where e.done_at is null and r.audit_seq > e.seq) as exports_depth,
     (select count(*) from runs where ended_at is null) as concurrent_runs,
+    (select count(distinct (a.run, x.agent)) from attempts a join calls c on c.id = a.call join contexts x on x.id = c.context
+        where a.state = 'held' and x.agent <> '') as active_agents,
     (select count(*) from runs where ended_at is null and state <> 'running') as runs_parked,
     (select count(*) from approvals where state = 'pending') as approvals_pending,
     (select coalesce(sum(reserved_microusd), 0)::bigint from attempts where state = 'held') as held_microusd,

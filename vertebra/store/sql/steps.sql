@@ -130,11 +130,13 @@ update approvals set state = %(state)s, decided_at = %(at)s where id = %(id)s an
 
 -- name: consume_decision
 -- The run has seen this decision: the outbox may stop.
-update decisions set consumed_at = now() where approval = %(approval)s and nonce = %(nonce)s and consumed_at is null;
+update decisions set consumed_at = now() where approval = %(approval)s and nonce = %(nonce)s and consumed_at is null
+returning 'decision' as kind, extract(epoch from now() - at)::float8 as seconds;
 
 -- name: consume_command
 -- The run has seen this command.
-update commands set consumed_at = coalesce(consumed_at, now()) where id = %(id)s;
+update commands set consumed_at = now() where id = %(id)s and consumed_at is null
+returning case verb when 'event' then 'event' else 'command' end as kind, extract(epoch from now() - at)::float8 as seconds;
 
 -- name: apply_command
 -- What a command does, it does once.

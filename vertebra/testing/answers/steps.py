@@ -143,14 +143,22 @@ def decide_approval(rows: Rows, p: Params) -> None:
         rows.change("approvals", (p["id"],), state=p["state"], decided_at=p["at"])
 
 
-def consume_decision(rows: Rows, p: Params) -> None:
-    for row in rows.of("decisions", approval=p["approval"], nonce=p["nonce"], consumed_at=None):
+def consume_decision(rows: Rows, p: Params) -> list[Row]:
+    found = rows.of("decisions", approval=p["approval"], nonce=p["nonce"], consumed_at=None)
+    for row in found:
         rows.change("decisions", (row["key"], row["nonce"]), consumed_at=rows.now)
+    return [_delivered(rows, row, "decision") for row in found]
 
 
-def consume_command(rows: Rows, p: Params) -> None:
-    for row in one(rows.get("commands", p["id"])):
-        rows.change("commands", (p["id"],), consumed_at=row["consumed_at"] or rows.now)
+def consume_command(rows: Rows, p: Params) -> list[Row]:
+    found = rows.of("commands", id=p["id"], consumed_at=None)
+    for row in found:
+        rows.change("commands", (row["id"],), consumed_at=rows.now)
+    return [_delivered(rows, row, "event" if row["verb"] == "event" else "command") for row in found]
+
+
+def _delivered(rows: Rows, row: Row, kind: str) -> Row:
+    return {"kind": kind, "seconds": (rows.now - row["at"]).total_seconds()}
 
 
 def apply_command(rows: Rows, p: Params) -> None:

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowHistoryEventFilterType
 from temporalio.service import RPCError, RPCStatusCode
 
 from vertebra.schemas.run import RunEnd
-from vertebra.workers.keeper.duty import RPC_TIMEOUT
+from vertebra.workers.keeper.duty import RPC_TIMEOUT, Office
 
 WAKE = "look"
 """The name of the signal decides nothing."""
@@ -78,14 +78,15 @@ async def describe(client: Client, run: str, execution_id: str = "") -> Executio
     )
 
 
-async def wake(client: Client, run: str) -> bool:
+async def wake(office: Office, run: str) -> bool:
     """Send the wake; False if Temporal has no live execution to take it. Raises RPCError."""
     try:
-        await client.get_workflow_handle(run).signal(WAKE, rpc_timeout=RPC_TIMEOUT)
+        await office.client.get_workflow_handle(run).signal(WAKE, rpc_timeout=RPC_TIMEOUT)
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             return False
         raise
+    office.world.watch.sent("wake")
     return True
 
 

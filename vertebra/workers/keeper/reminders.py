@@ -54,6 +54,8 @@ async def _remind(office: Office, run: str, approval: str) -> bool:
                 *entries.append(heads[0], told, office.world),
             ]
         )
+    for _, what in new:
+        office.world.watch.sent(what)
     await _say(office, run, row, new)
     return True
 

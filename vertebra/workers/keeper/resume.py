@@ -76,7 +76,7 @@ async def _step(office: Office, place: Row, command: str, found: Standing) -> St
         case "close":
             return "again" if await close_unseen(office, place, found) else "wait"
         case "wake":
-            await executions.wake(office.client, run)
+            await executions.wake(office, run)
             return "done"
         case "revive":
             assert ruling.head is not None
@@ -160,7 +160,7 @@ async def _refuse(office: Office, opened: Transaction, head: Row, row: Row, erro
         verb=row["verb"],
         command=row["id"],
     )
-    await opened.commit([_consumed(row), *entries.append(head, [told], office.world)])
+    await _commit(office, opened, [orders.consume_query(row), *entries.append(head, [told], office.world)])
     _log.warning("a resume was refused", run=head["id"], command=row["id"], error=str(error))
 
 
@@ -175,7 +175,7 @@ async def _note_wake(office: Office, opened: Transaction, head: Row, row: Row) -
         reason=row["reason"],
         command=row["id"],
     )
-    await opened.commit([_consumed(row), *entries.append(head, [told], office.world)])
+    await _commit(office, opened, [orders.consume_query(row), *entries.append(head, [told], office.world)])
 
 
 async def _reopen(office: Office, opened: Transaction, head: Row, row: Row) -> None:
@@ -194,25 +194,28 @@ async def _reopen(office: Office, opened: Transaction, head: Row, row: Row) -> N
         epoch=head["epoch"] + 1,
         ended_as=head["state"],
     )
-    await opened.commit(
+    await _commit(
+        office,
+        opened,
         [
             Query("reopen_run", named("keeper", "reopen_run"), {"run": head["id"], "command": row["id"]}),
-            _consumed(row),
+            orders.consume_query(row),
             Query("apply_command", named("steps", "apply_command"), {"id": row["id"]}),
             *ordered.writes,
             *entries.append(head, [*ordered.told, told], office.world),
-        ]
+        ],
     )
 
 
-def _consumed(row: Row) -> Query:
-    return Query("consume_command", named("steps", "consume_command"), {"id": row["id"]})
+async def _commit(office: Office, opened: Transaction, writes: list[Query]) -> None:
+    """The last trip of a ruling; what it looked at first is counted after it."""
+    orders.tell_received(office.world, writes, await opened.commit(writes))
 
 
 async def _revive(office: Office, head: Row, command: str, found: Standing) -> Step:
     """Let Temporal go on: nothing if it does, a reset where it holds the history, else a start."""
     if found.lives:
-        await executions.wake(office.client, head["id"])
+        await executions.wake(office, head["id"])
         return "done"
     if found.other is not None and found.other.end is None:
         return "wait"  # our own start before it is admitted, or somebody else's before it is refused

@@ -33,7 +33,7 @@ async def send(office: Office, runs: Sequence[str]) -> None:
 
     async def one(run: str) -> None:
         async with slots:
-            await executions.wake(office.client, run)
+            await executions.wake(office, run)
 
     results = await asyncio.gather(*(one(run) for run in runs), return_exceptions=True)
     failed = [(run, result) for run, result in zip(runs, results, strict=True) if result is not None]

@@ -22,6 +22,7 @@ from vertebra.schemas.run import RunEnd
 from vertebra.store.transaction import Row
 
 _CALL_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0]
+_DELIVERY_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0]
 _RUN_BUCKETS = [0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0]
 LINES = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), format=LoggingFormat.JSON)
 """What Temporal's library itself has to say: JSON lines as ours, on standard output, where it can write only."""
@@ -30,6 +31,7 @@ GAUGES = {
     "vertebra_outbox_depth": "Rows that the keeper has still to carry out.",
     "vertebra_exports_depth": "Runs that a collector of spans has not been told in full.",
     "vertebra_concurrent_runs": "Runs that have not ended, waiting ones included.",
+    "vertebra_active_agents": "Agents with a call in flight, each counted once a run.",
     "vertebra_runs_parked": "Runs that go on only when a person has said something.",
     "vertebra_approvals_pending": "Approvals that nobody has decided.",
     "vertebra_held_microusd": "Millionths of a dollar reserved for calls in flight.",
@@ -47,6 +49,7 @@ def runtime_serving(host: str, port: int) -> Runtime:
     buckets = {
         "vertebra_agent_processing_seconds": _CALL_BUCKETS,
         "vertebra_workflow_duration_seconds": _RUN_BUCKETS,
+        "vertebra_delivery_seconds": _DELIVERY_BUCKETS,
     }
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     config = PrometheusConfig(bind_address=address, durations_as_seconds=True, histogram_bucket_overrides=buckets)
@@ -72,6 +75,9 @@ class Figures(Watch):
         self._refusals = counter("vertebra_gate_refusals_total", "Calls that the gate held or refused.")
         self._runs = counter("vertebra_workflow_executions_total", "Runs that ended.")
         self._run_seconds = histogram("vertebra_workflow_duration_seconds", "How long runs took, waits included.")
+        self._sent = counter("vertebra_messages_sent_total", "Wakes that a run took, and reminders to people.")
+        self._received = counter("vertebra_messages_received_total", "Signed rows that a run looked at first.")
+        self._delivery = histogram("vertebra_delivery_seconds", "From a signed row to the first look of its run.")
         self._duties = counter("vertebra_keeper_duties_total", "Passes of the keeper's duties.")
         self._gauges = {name: meter.create_gauge(name, text) for name, text in GAUGES.items()}
 
@@ -88,6 +94,13 @@ class Figures(Watch):
     def ended(self, graph: str, end: RunEnd, seconds: float) -> None:
         self._runs.add(1, {"graph_name": graph, "status": end})
         self._run_seconds.record(max(0.0, seconds), {"graph_name": graph})
+
+    def sent(self, kind: str) -> None:
+        self._sent.add(1, {"kind": kind})
+
+    def received(self, kind: str, seconds: float) -> None:
+        self._received.add(1, {"kind": kind})
+        self._delivery.record(max(0.0, seconds), {"kind": kind})
 
     def duty(self, name: str, *, ok: bool) -> None:
         self._duties.add(1, {"duty": name, "status": "done" if ok else "failed"})

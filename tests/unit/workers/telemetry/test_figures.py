@@ -54,6 +54,10 @@ def page() -> tuple[Runtime, int]:
     figures.settled("tool", "", "done", duration_ms=1, tokens=0, microusd=0)
     figures.refused("llm", "budget", "top_up")
     figures.ended("support", "completed", 61.5)
+    figures.sent("wake")
+    figures.sent("wake")
+    figures.received("event", 1.5)
+    figures.received("decision", -0.5)
     figures.duty("wake", ok=True)
     figures.duty("wake", ok=False)
     figures.stands({name.removeprefix("vertebra_"): 3 for name in GAUGES})
@@ -75,6 +79,9 @@ def test_everything_told_is_on_the_page(page: tuple[Runtime, int]) -> None:
     assert {(("by", "budget"), ("kind", "llm"), ("reason", "top_up")): 1} == found["vertebra_gate_refusals_total"]
     assert {(("graph_name", "support"), ("status", "completed")): 1} == found["vertebra_workflow_executions_total"]
     assert {(("graph_name", "support"),): 61.5} == found["vertebra_workflow_duration_seconds_sum"]
+    assert {(("kind", "wake"),): 2} == found["vertebra_messages_sent_total"]
+    assert {(("kind", "event"),): 1, (("kind", "decision"),): 1} == found["vertebra_messages_received_total"]
+    assert {(("kind", "event"),): 1.5, (("kind", "decision"),): 0} == found["vertebra_delivery_seconds_sum"]
     assert {1.0} == set(found["vertebra_keeper_duties_total"].values())
     assert all({(): 3.0} == found[name] for name in GAUGES)
 
@@ -93,18 +100,22 @@ def test_alerts_name_figures_that_exist(page: tuple[Runtime, int]) -> None:
 
     named = {name for rule in rules for name in re.findall(r"\b(?:vertebra|node)_\w+", rule["expr"])}
     assert set() == named - set(found) - ELSEWHERE
-    assert {"AgentErrors", "AgentSlow", "RunsFail", "DiskFull", "MemoryShort"} <= {rule["alert"] for rule in rules}
-    assert all(rule["annotations"]["summary"] and rule["annotations"]["do"] for rule in rules)
+    alerts = {rule["alert"]: rule["annotations"] for rule in rules if "record" not in rule}
+    assert {"AgentErrors", "AgentSlow", "RunsFail", "DiskFull", "MemoryShort", "DeliverySlow"} <= set(alerts)
+    assert all(told["summary"] and told["do"] for told in alerts.values())
     used = {word for rule in rules for part in re.findall(r"by \(([^)]*)\)", rule["expr"]) for word in part.split(", ")}
     assert used <= LABELS
 
 
 def test_the_page_of_documentation_names_every_figure(page: tuple[Runtime, int]) -> None:
-    """No more and no fewer than are served, and every metric and group of the audit."""
+    """No more and no fewer than are served, the shares that are recorded, and every metric and group of the audit."""
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     text = (ALERTS.parents[1] / "docs" / "operate.md").read_text()
     served = {re.sub("_(bucket|count|sum|created)$", "", name) for name in read(page[1])}
 
     assert {name for name in served if name.startswith("vertebra_")} == set(re.findall(r"`(vertebra_[a-z_]+)`", text))
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    assert recorded == set(re.findall(r"`(vertebra:[a-z0-9_:]+)`", text)) != set()
     assert {*METRICS, *GROUPS} <= set(re.findall(r"`([a-z_]+)`", text))
 
 
