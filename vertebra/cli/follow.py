@@ -23,6 +23,7 @@ EVERY_S = 0.25
 _ASK_AFTER = 8
 """Looks without a row until Temporal is asked whether the start was refused."""
 _HINT_AFTER = 24
+_EVENTS_SHOWN = 3
 _STATE, _MIN_AT, _MIN_ID, _GAP = 14, 8, 12, 2
 _FIGURES = {"DONE": 4, "COST": 9, "TIME": 6}
 _KEPT_LONGEST = ("COST", "TIME", "DONE")
@@ -125,6 +126,8 @@ class Follower:
         shown.add_column("AT", min_width=_MIN_AT, no_wrap=True)
         for head in figures:
             shown.add_column(head, min_width=_FIGURES[head], justify="right", no_wrap=True)
+        listening = [line for row in rows if row and row["ended_at"] is None for line in _listens(row)]
+        shown.caption = Text("\n".join(listening[:_EVENTS_SHOWN]))
         for run, row in zip(runs, rows, strict=True):
             state = self.state(run)
             name = Text(run if len(run) <= room else "…" + run[1 - room :], no_wrap=True)
@@ -150,10 +153,11 @@ class Follower:
         if row is None:
             return ""
         if row["ended_at"] is None and row["state"] == "running":
-            return f"  at {row['node']}" if row["node"] else ""
+            return (f"  at {row['node']}" if row["node"] else "") + "".join(f"  {one}" for one in _listens(row))
         error = error_of(row)
         told = [f"{span((row['ended_at'] or row['now']) - row['started_at'])}", money(row["spent_microusd"])]
         told += [f"approval {id_}" for id_ in row["approvals"]] + [f"blocked {node}" for node in row["blocked"]]
+        told += [] if row["ended_at"] else _listens(row)
         return "  " + "  ".join(told) + (f"  {error.type}: {error.message}" if error else "")
 
     def _progress(self, row: Row, figures: Sequence[str]) -> list[Text]:
@@ -175,6 +179,11 @@ class Follower:
             "ended_at": None if row is None else stamp(row["ended_at"]),
             "error": self.refusals.get(run) or (f"{error.type}: {error.message}" if error else None),
         }
+
+
+def _listens(row: Row) -> list[str]:
+    """What a run waits for that nobody is asked for, and how it is sent."""
+    return [f"waits for event {event}: vertebra send {row['id']} {event}" for event in row["events"]]
 
 
 def _fitting(width: int) -> tuple[str, ...]:

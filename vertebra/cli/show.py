@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import typer
@@ -135,11 +135,11 @@ def _waits(run: str, found: Picture) -> str:
         lines.append(
             f"waits     {wait['node']} (visit {wait['visit']}) for {wait['kind']} since {when(wait['since'])}{told}"
         )
-        lines.append(f"          {_remedy(run, wait)}")
+        lines.append(f"          {_remedy(run, wait, found.events)}")
     return "\n".join(lines)
 
 
-def _remedy(run: str, wait: Row) -> str:
+def _remedy(run: str, wait: Row, events: Mapping[str, str]) -> str:
     match wait["kind"]:
         case "approval":
             return f"vertebra approvals show {wait['ref']}"
@@ -148,7 +148,7 @@ def _remedy(run: str, wait: Row) -> str:
         case "renewal":
             return f"vertebra contexts renew {run} --for 8h"
         case "event":
-            return f"vertebra send {run} EVENT --payload k=v"
+            return f"vertebra send {run} {events.get(wait['node'], 'EVENT')} --payload k=v"
     return f"vertebra retry {run} {wait['node']}   (or skip, override, abort)"
 
 

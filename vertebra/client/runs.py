@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vertebra.client.commands import run_row
@@ -30,6 +30,8 @@ class Picture:
     """One row a call, with its attempts and what they cost."""
     waits: tuple[Row, ...]
     approvals: tuple[Row, ...]
+    events: Mapping[str, str]
+    """What each node listens for that waits for an event."""
 
 
 async def runs(connection: Link, *, state: str | None = None, graph: str | None = None, limit: int = 50) -> list[Row]:
@@ -49,17 +51,19 @@ async def picture(connection: Link, run: str) -> Picture:
     """One run. Raises NotFound."""
     row = await run_row(connection, run)
     of_run = {"run": run}
-    envelopes, calls, waits, approvals = await trip(
+    envelopes, calls, waits, approvals, events = await trip(
         connection,
         [
             Query("envelopes", named("client", "envelopes"), of_run),
             Query("calls", named("client", "calls"), of_run),
             Query("waits", named("client", "waits"), of_run),
             Query("run_approvals", named("client", "run_approvals"), of_run),
+            Query("heard_events", named("client", "heard_events"), of_run),
         ],
     )
     path = tuple(Envelope.model_validate_json(bytes(found["body"])) for found in envelopes)
-    return Picture(row, path, tuple(calls), tuple(waits), tuple(approvals))
+    heard = {found["node"]: found["event"] for found in events}
+    return Picture(row, path, tuple(calls), tuple(waits), tuple(approvals), heard)
 
 
 async def output(connection: Link, run: str) -> Json:

@@ -25,6 +25,7 @@ def drawn(width: int, node: str = "classify") -> list[str]:
     for run in RUNS[:2]:
         follower.rows[run] = {
             "state": "awaiting_human", "node": node, "done": 12, "spent_microusd": 1_000_057, "told": False,
+            "events": [],
             "started_at": NOW - timedelta(seconds=75), "ended_at": None, "now": NOW,
         }  # fmt: skip
     screen = io.StringIO()
@@ -53,3 +54,36 @@ def test_figures_make_room_on_narrow_screens() -> None:
     assert ["RUN", "STATE", "AT", "COST"] == heads[58][:4]
     assert ["RUN", "STATE", "AT"] == heads[40]
     assert "$1.000057" in drawn(58)[1]
+
+
+def listening(state: str, events: list[str]) -> Follower:
+    follower = Follower(RUNS[:1], Output(as_json=False), _never)
+    follower.rows[RUNS[0]] = {
+        "id": RUNS[0], "state": state, "node": "pay", "done": 1, "spent_microusd": 0, "told": False, "events": events,
+        "started_at": NOW, "ended_at": None, "now": NOW, "error": None, "approvals": ["a1"], "blocked": [],
+    }  # fmt: skip
+    return follower
+
+
+def test_a_run_that_waits_for_an_event_says_how_it_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is asked, so the line that is printed names the event and the command; on a terminal it stands below."""
+    told = f"waits for event paid: vertebra send {RUNS[0]} paid"
+    follower = listening("running", ["paid"])
+
+    for _ in range(2):
+        follower._lines()
+    screen = io.StringIO()
+    console = Console(file=screen, width=140, height=20)
+    console.print(follower._table(RUNS[:1], console))
+
+    assert [f"{RUNS[0]}  running  at pay  {told}"] == capsys.readouterr().out.splitlines()
+    assert told in screen.getvalue()
+
+
+def test_so_does_one_that_waits_for_a_person_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of another branch."""
+    listening("awaiting_human", ["paid", "shipped"])._lines()
+
+    said = capsys.readouterr().out
+    assert "approval a1" in said
+    assert f"waits for event shipped: vertebra send {RUNS[0]} shipped" in said

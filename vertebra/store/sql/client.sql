@@ -129,8 +129,18 @@ select r.id, r.state, r.spent_microusd, r.spent_tokens, r.error, r.started_at, r
     (select count(*) from envelopes e where e.run = r.id and e.kind = 'task') as done,
     array(select a.id from approvals a where a.run = r.id and a.state = 'pending' order by a.at, a.id) as approvals,
     array(select w.node from waits w where w.run = r.id and w.kind = 'blocked' order by w.node) as blocked,
+    array(
+        select distinct convert_from(g.bytes, 'UTF8')::json -> 'nodes' -> w.node -> 'pause' ->> 'event'
+        from waits w join graphs g on g.digest = r.graph_digest where w.run = r.id and w.kind = 'event' order by 1
+    ) as events,
     exists (select from outbox o where o.run = r.id and o.kind in ('wake', 'resume') and o.done_at is null) as told
 from runs r where r.id = any(%(ids)s);
+
+-- name: heard_events
+-- The event that each waiting node of a run listens for.
+select w.node, convert_from(g.bytes, 'UTF8')::json -> 'nodes' -> w.node -> 'pause' ->> 'event' as event
+from runs r join graphs g on g.digest = r.graph_digest join waits w on w.run = r.id
+where r.id = %(run)s and w.kind = 'event';
 
 -- name: envelopes
 -- What a run did, in the order of writing.
