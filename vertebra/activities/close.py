@@ -15,7 +15,7 @@ from vertebra.store.transaction import Query, transaction
 
 async def close(given: CloseInput, run: str, world: World) -> bool:
     """True if this closed the run, False if it was closed already. Raises NotFound, StoreError."""
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "close") as opened:
         pins = Query("run_pins", named("gate", "run_pins"), {"run": run})
         heads, pinned = await opened.trip([head_query(RunId(run)), pins])
         if not heads:

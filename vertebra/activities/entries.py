@@ -97,6 +97,6 @@ def _joined(note: Note) -> dict[str, Detail]:
 
 async def tell_admin(world: World, tenant: str, entries: Sequence[Entry]) -> None:
     """Append to the tenant's own stream, for what belongs to no run."""
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "tell_admin") as opened:
         [[row]] = await opened.trip([admin_head_query(Tenant(tenant))])
         await opened.commit([append_query(entries, admin_head(row, Tenant(tenant)), world.audit_key)])

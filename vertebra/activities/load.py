@@ -44,7 +44,7 @@ class Found:
 
 async def load(given: LoadInput, run: str, execution: str, world: World) -> Loaded:
     """Write down what waits, apply what was signed, and answer. Raises NotFound, PermissionDenied, StoreError."""
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "load") as opened:
         rows = await opened.trip(_reads(given, run))
         heads, pinned, approvals, decisions, commands, people, events, lives, pending, answered, taken = rows
         if not heads:

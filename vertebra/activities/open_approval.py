@@ -19,7 +19,7 @@ async def open_approval(given: OpenApprovalInput, run: str, world: World) -> Ope
 
     A resumed run that came another way may show something else: what stands is void then, and this takes a later round.
     """
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "open_approval") as opened:
         heads, pinned, standing = await opened.trip(_reads(given, run))
         if not heads:
             raise NotFound(f"no run {run!r} was admitted")

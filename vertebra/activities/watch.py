@@ -27,6 +27,9 @@ class Watch:
     def received(self, kind: str, seconds: float) -> None:
         """A run looked for the first time at a `decision`, `command` or `event`, so long after it was recorded."""
 
+    def trip(self, transaction: str, seconds: float) -> None:
+        """A round trip to the database came back, or failed, after so long."""
+
     def duty(self, name: str, *, ok: bool) -> None:
         """The keeper made a pass of one duty."""
 

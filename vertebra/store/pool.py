@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import psycopg
@@ -40,6 +40,9 @@ Link: TypeAlias = Connection | InMemory
 Links: TypeAlias = Pool | InMemoryPool
 """Where `store.transaction` takes one from."""
 
+Told: TypeAlias = Callable[[str, float], None]
+"""Hears of each round trip: the name of its transaction, and its seconds."""
+
 CONNECT_TIMEOUT_S = 5
 TCP_USER_TIMEOUT_MS = 5_000  # a cut network hung for more than 40 s without, 5.3 s with it
 STATEMENT_TIMEOUT_MS = 5_000
@@ -51,12 +54,20 @@ ANSWER_S = 15.0
 stands still, or that another has replaced, took the question and never answers."""
 
 
-def new_pool(dsn: str, *, max_size: int, min_size: int = 1, name: str = "vertebra") -> Pool:
+class TimedPool(AsyncConnectionPool[Connection]):
+    """A pool whose round trips are timed for somebody."""
+
+    told: Told | None = None
+
+
+def new_pool(
+    dsn: str, *, max_size: int, min_size: int = 1, name: str = "vertebra", told: Told | None = None
+) -> TimedPool:
     """A pool that is not open yet (`async with` opens it). Connections are in autocommit: transactions are explicit.
 
     psycopg prepares nothing itself: `store.wire` does, and psycopg would deallocate those statements after a rollback.
     """
-    return AsyncConnectionPool(
+    pool = TimedPool(
         make_conninfo(dsn, **_limits(name)),
         kwargs={"autocommit": True, "prepare_threshold": None},
         min_size=min_size,
@@ -65,6 +76,8 @@ def new_pool(dsn: str, *, max_size: int, min_size: int = 1, name: str = "vertebr
         timeout=WAIT_FOR_CONNECTION_S,
         name=name,
     )
+    pool.told = told
+    return pool
 
 
 async def connect(dsn: str, *, name: str = "vertebra") -> Connection:

@@ -6,6 +6,7 @@ StoreError (or one of its kinds) says why.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, LiteralString, TypeAlias
 import psycopg
 
 from vertebra.schemas.errors import AuditRefused, Conflict, StoreError
-from vertebra.store.pool import InMemory, InMemoryPool, Link, Links
+from vertebra.store.pool import InMemory, InMemoryPool, Link, Links, TimedPool, Told
 from vertebra.store.wire import round_trip
 
 Row: TypeAlias = Mapping[str, Any]
@@ -55,8 +56,9 @@ async def trip(connection: Link, queries: Sequence[Query]) -> list[list[Row]]:
 class Transaction:
     """An open transaction; get one from `transaction`. Leaving without `commit` rolls back."""
 
-    def __init__(self, connection: Link) -> None:
+    def __init__(self, connection: Link, name: str | None = None, told: Told | None = None) -> None:
         self._connection = connection
+        self._name, self._told = name, told
         self._begun = False
         self._ended = False
 
@@ -81,14 +83,24 @@ class Transaction:
             raise StoreError("the transaction has ended", do="open another one")
         before = () if self._begun else (_BEGIN,)
         self._begun = True
-        rows = await trip(self._connection, [*before, *queries, *((_COMMIT,) if last else ())])
+        self._name = self._name or (queries[0].name if queries else _COMMIT.name)
+        rows = await self._timed([*before, *queries, *((_COMMIT,) if last else ())])
         return rows[len(before) : len(before) + len(queries)]
+
+    async def _timed(self, queries: Sequence[Query]) -> list[list[Row]]:
+        if self._told is None or self._name is None:
+            return await trip(self._connection, queries)
+        began = time.perf_counter()
+        try:
+            return await trip(self._connection, queries)
+        finally:
+            self._told(self._name, time.perf_counter() - began)
 
 
 @asynccontextmanager
-async def pipelined(connection: Link) -> AsyncIterator[Transaction]:
+async def pipelined(connection: Link, name: str | None = None, told: Told | None = None) -> AsyncIterator[Transaction]:
     """A transaction on this connection; rolled back unless `commit` was called."""
-    transaction = Transaction(connection)
+    transaction = Transaction(connection, name, told)
     try:
         yield transaction
     finally:
@@ -97,8 +109,11 @@ async def pipelined(connection: Link) -> AsyncIterator[Transaction]:
 
 
 @asynccontextmanager
-async def transaction(pool: Links) -> AsyncIterator[Transaction]:
-    """A transaction on a connection of the pool; the connection goes back at the end."""
+async def transaction(pool: Links, name: str | None = None) -> AsyncIterator[Transaction]:
+    """A transaction on a connection of the pool; the connection goes back at the end.
+
+    Its round trips are timed under this name, or that of its first query.
+    """
     if isinstance(pool, InMemoryPool):
         kept = await pool.getconn()
         async with pipelined(kept) as opened:
@@ -108,7 +123,8 @@ async def transaction(pool: Links) -> AsyncIterator[Transaction]:
     with _as_store_error(()):
         connection = await pool.getconn()
     try:
-        async with pipelined(connection) as opened:
+        told = pool.told if isinstance(pool, TimedPool) else None
+        async with pipelined(connection, name, told) as opened:
             yield opened
     finally:
         await pool.putconn(connection)

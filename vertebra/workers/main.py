@@ -34,7 +34,7 @@ from vertebra.schemas.errors import SettingsError
 from vertebra.schemas.money import PriceTable
 from vertebra.settings import Settings
 from vertebra.store.artifacts import Artifacts, open_folder
-from vertebra.store.pool import new_pool
+from vertebra.store.pool import TimedPool, new_pool
 from vertebra.store.schema import check_schema
 from vertebra.tools.host_client import ToolHost
 from vertebra.tools.registry import Registry, builtin_tools
@@ -117,10 +117,8 @@ async def made_world(settings: Settings, watch: Watch = SILENT) -> AsyncIterator
     """Everything that a gate worker holds, opened and closed in order; `watch` is told what it commits."""
     keys, seal = audit_keys(settings.keys), context_key(settings.keys)
     folder = open_folder(settings.artifacts, create=True)
-    limits = settings.limits
     async with AsyncExitStack() as stack:
-        pool = new_pool(settings.dsn("vertebra_gate"), min_size=min(4, limits.connections), max_size=limits.connections)
-        await stack.enter_async_context(pool)
+        pool = await stack.enter_async_context(pool_of(settings, watch))
         async with pool.connection() as connection:
             await check_schema(connection)
         cel = await stack.enter_async_context(CelChild())
@@ -153,6 +151,12 @@ async def made_world(settings: Settings, watch: Watch = SILENT) -> AsyncIterator
             drafts=settings.drafts,
             watch=watch,
         )
+
+
+def pool_of(settings: Settings, watch: Watch) -> TimedPool:
+    """The worker's connections; their round trips are told to whoever counts."""
+    dsn, most = settings.dsn("vertebra_gate"), settings.limits.connections
+    return new_pool(dsn, min_size=min(4, most), max_size=most, told=None if watch is SILENT else watch.trip)
 
 
 def egress_of(settings: Settings) -> Egress:

@@ -259,3 +259,18 @@ async def test_deallocated_statements_cost_one_error(gate: Pool) -> None:
             await trip(connection, [query])
 
         assert [[{"x": 7}]] == await trip(connection, [query])
+
+
+async def test_round_trips_are_told_by_transaction(migrated: Migrated) -> None:
+    """By the name that was given, else that of the first query; a trip that fails took its time too."""
+    told: list[tuple[str, float]] = []
+    async with new_pool(migrated.dsn("vertebra_gate"), max_size=1, told=lambda *trip: told.append(trip)) as pool:
+        async with transaction(pool, "named") as opened:
+            await opened.trip([Query("a", "select 1")])
+            await opened.commit([Query("b", "select 1")])
+        await once(pool, [Query("first", "select 1"), Query("second", "select 1")])
+        with pytest.raises(StoreError):
+            await once(pool, [Query("wrong", "select 1 / 0")])
+
+    assert ["named", "named", "first", "wrong"] == [name for name, _ in told]
+    assert all(seconds > 0 for _, seconds in told)

@@ -133,7 +133,7 @@ def _tell(call: GateCall, settled: Settled, world: World) -> None:
 async def _note(call: GateCall, world: World) -> None:
     """A resumed run may tell, with a call that the journal answers, what was never written."""
     seen = Seen()
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "gate") as opened:
         [books], known = await opened.trip([head_query(RunId(call.run)), *audit.reads(call)])
         seen.rows["audit"] = [known]
         if audit.unwritten_notes(call, seen):
@@ -142,7 +142,7 @@ async def _note(call: GateCall, world: World) -> None:
 
 async def _refuse(call: GateCall, verdict: Held | Denied, world: World) -> CallResult:
     answer = _as_answer(call, verdict)
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "gate") as opened:
         [[*books]] = await opened.trip([head_query(RunId(call.run))])
         if books:
             told = [*verdict.writes, audit.refusal(call, verdict, books[0], world)]
@@ -176,7 +176,7 @@ def _cancelled(call: GateCall, status: Literal["again", "lost"], books: Ending) 
 
 async def _journalled(call: GateCall, performed: Performed, world: World) -> CallResult:
     """What history gets where the outcome is on record already: what the journal says, with the pauses it knows."""
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "gate") as opened:
         verdict = judge(call, await look(call, world, await opened.trip(Before(call, world).reads)), world)
     if isinstance(verdict, Answer):
         return verdict.result

@@ -159,7 +159,7 @@ class Turns:
         if queries is None:
             return False
         try:
-            async with transaction(self._pool) as opened:
+            async with transaction(self._pool, "gate") as opened:
                 rows = await opened.commit(queries)
         except AuditRefused as refused:
             if not refused.head_moved:
@@ -173,7 +173,7 @@ class Turns:
 
     async def _transact(self, parts: Sequence[Part]) -> bool:
         run = parts[0].run
-        async with transaction(self._pool) as opened:
+        async with transaction(self._pool, "gate") as opened:
             brought = iter(await opened.trip([query for part in parts for query in part.reads]))
             rows = [[next(brought) for _ in part.reads] for part in parts]
             writes: list[Query] = []

@@ -59,7 +59,7 @@ async def _record(world: World, row: Row) -> None:
     """One entry for one row, in the transaction that ends the row: so there is never a second one."""
     tenant = Tenant(row["tenant"])
     lock = Query("lock_audit", named("keeper", "lock_audit"), {"id": row["id"]})
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "keeper_administration") as opened:
         open_, [head] = await opened.trip([lock, admin_head_query(tenant)])
         if not open_:
             return

@@ -17,7 +17,7 @@ async def do(office: Office) -> int:
 
 
 async def _expire(office: Office, run: str, approval: str) -> bool:
-    async with transaction(office.world.pool) as opened:
+    async with transaction(office.world.pool, "keeper_expiry") as opened:
         lock = Query("lock_run", named("keeper", "lock_run"), {"run": run})
         shown = Query("approval", named("keeper", "approval"), {"id": approval})
         heads, [row] = await opened.trip([lock, shown])

@@ -66,7 +66,7 @@ async def _of_run(office: Office, rows: Sequence[Row]) -> int:
 async def _lose(office: Office, run: str, gone: Sequence[Row], why: str) -> int:
     """Exactly these attempts: a later one of the same call may be on its way."""
     asked = {(row["call"], row["n"]) for row in gone}
-    async with transaction(office.world.pool) as opened:
+    async with transaction(office.world.pool, "keeper_orphans") as opened:
         lock = Query("lock_run", named("keeper", "lock_run"), {"run": run})
         heads, held, doubtful = await opened.trip([lock, *loss.reads(run, [row["call"] for row in gone])])
         attempts = [row for row in held if (row["call"], row["n"]) in asked]

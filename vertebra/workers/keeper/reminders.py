@@ -38,7 +38,7 @@ def times_of(row: Row) -> list[tuple[datetime, What]]:
 
 
 async def _remind(office: Office, run: str, approval: str) -> bool:
-    async with transaction(office.world.pool) as opened:
+    async with transaction(office.world.pool, "keeper_reminders") as opened:
         lock = Query("lock_run", named("keeper", "lock_run"), {"run": run})
         shown = Query("approval", named("keeper", "approval"), {"id": approval})
         heads, [row] = await opened.trip([lock, shown])

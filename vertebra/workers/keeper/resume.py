@@ -92,7 +92,7 @@ async def _rule(office: Office, run: str, command: str, found: Standing) -> Ruli
         Query("command", named("keeper", "command"), of_command),
         Query("command_signers", named("keeper", "command_signers"), of_command),
     ]
-    async with transaction(office.world.pool) as opened:
+    async with transaction(office.world.pool, "keeper_resume") as opened:
         heads, commands, signers = await opened.trip(queries)
         if not commands:
             _log.warning("a resume names no command", run=run, command=command)

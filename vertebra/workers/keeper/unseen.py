@@ -51,7 +51,7 @@ async def close_unseen(office: Office, asked: Row, found: Standing) -> bool:
     run = asked["id"]
     end, why = await _told(office, run, found)
     world = office.world
-    async with transaction(world.pool) as opened:
+    async with transaction(world.pool, "keeper_unseen") as opened:
         lock = Query("lock_run", named("keeper", "lock_run"), {"run": run})
         heads, attempts, doubtful = await opened.trip([lock, *loss.reads(run)])
         if not heads or heads[0]["ended_at"] is not None or not _same(heads[0], asked):

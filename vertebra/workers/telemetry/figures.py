@@ -22,6 +22,7 @@ from vertebra.schemas.run import RunEnd
 from vertebra.store.transaction import Row
 
 _CALL_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0]
+_TRIP_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]
 _DELIVERY_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0]
 _RUN_BUCKETS = [0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0]
 LINES = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), format=LoggingFormat.JSON)
@@ -50,6 +51,7 @@ def runtime_serving(host: str, port: int) -> Runtime:
         "vertebra_agent_processing_seconds": _CALL_BUCKETS,
         "vertebra_workflow_duration_seconds": _RUN_BUCKETS,
         "vertebra_delivery_seconds": _DELIVERY_BUCKETS,
+        "vertebra_database_seconds": _TRIP_BUCKETS,
     }
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     config = PrometheusConfig(bind_address=address, durations_as_seconds=True, histogram_bucket_overrides=buckets)
@@ -78,6 +80,7 @@ class Figures(Watch):
         self._sent = counter("vertebra_messages_sent_total", "Wakes that a run took, and reminders to people.")
         self._received = counter("vertebra_messages_received_total", "Signed rows that a run looked at first.")
         self._delivery = histogram("vertebra_delivery_seconds", "From a signed row to the first look of its run.")
+        self._trips = histogram("vertebra_database_seconds", "How long round trips to the database took.")
         self._duties = counter("vertebra_keeper_duties_total", "Passes of the keeper's duties.")
         self._gauges = {name: meter.create_gauge(name, text) for name, text in GAUGES.items()}
 
@@ -101,6 +104,9 @@ class Figures(Watch):
     def received(self, kind: str, seconds: float) -> None:
         self._received.add(1, {"kind": kind})
         self._delivery.record(max(0.0, seconds), {"kind": kind})
+
+    def trip(self, transaction: str, seconds: float) -> None:
+        self._trips.record(seconds, {"transaction": transaction})
 
     def duty(self, name: str, *, ok: bool) -> None:
         self._duties.add(1, {"duty": name, "status": "done" if ok else "failed"})

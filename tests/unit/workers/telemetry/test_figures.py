@@ -20,7 +20,7 @@ from vertebra.services.ports import pick
 from vertebra.workers.telemetry.figures import GAUGES, Figures, runtime_serving
 
 ALERTS = Path(__file__).parents[4] / "deploy" / "alerts.yaml"
-LABELS = {"agent_name", "kind", "status", "by", "reason", "graph_name", "duty", "le", "service_name"}
+LABELS = {"agent_name", "kind", "status", "by", "reason", "graph_name", "duty", "transaction", "le", "service_name"}
 ELSEWHERE = {
     "node_filesystem_avail_bytes",
     "node_filesystem_size_bytes",
@@ -58,6 +58,8 @@ def page() -> tuple[Runtime, int]:
     figures.sent("wake")
     figures.received("event", 1.5)
     figures.received("decision", -0.5)
+    figures.trip("load", 0.25)
+    figures.trip("load", 0.5)
     figures.duty("wake", ok=True)
     figures.duty("wake", ok=False)
     figures.stands({name.removeprefix("vertebra_"): 3 for name in GAUGES})
@@ -82,6 +84,7 @@ def test_everything_told_is_on_the_page(page: tuple[Runtime, int]) -> None:
     assert {(("kind", "wake"),): 2} == found["vertebra_messages_sent_total"]
     assert {(("kind", "event"),): 1, (("kind", "decision"),): 1} == found["vertebra_messages_received_total"]
     assert {(("kind", "event"),): 1.5, (("kind", "decision"),): 0} == found["vertebra_delivery_seconds_sum"]
+    assert {(("transaction", "load"),): 0.75} == found["vertebra_database_seconds_sum"]
     assert {1.0} == set(found["vertebra_keeper_duties_total"].values())
     assert all({(): 3.0} == found[name] for name in GAUGES)
 
