@@ -22,7 +22,7 @@ class Clock:
     file: Path
 
     def set(self, offset: str) -> None:
-        """Within a second. In one step: a reader of half a file would see another time."""
+        """Within two seconds. In one step: a reader of half a file would see another time."""
         fresh = self.file.with_suffix(".new")
         fresh.write_text(offset)
         os.replace(fresh, self.file)
