@@ -129,6 +129,16 @@ async def test_a_reply_is_not_unpacked_beyond_its_bound(wire: WireRig) -> None:
     assert 64 * 2**20 > most
 
 
+async def test_only_what_can_be_unpacked_is_asked_for(wire: WireRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client asks for more where another library is installed; such a reply would be bought and not read."""
+    monkeypatch.setattr("httpx2._client.ACCEPT_ENCODING", "gzip, deflate, br, zstd")
+    wire.says("x")
+
+    await complete(wire)
+
+    assert "gzip, deflate" == wire.server.seen[0].headers["accept-encoding"]
+
+
 async def test_a_compressed_reply_is_read(wire: WireRig) -> None:
     """Vendors compress what they send."""
     wire.says("x")

@@ -8,6 +8,8 @@ import httpx2
 
 from vertebra.schemas.errors import HttpFailed
 
+ASKED = "gzip, deflate"
+"""What `read_body` unpacks, as a request asks for it: a client's own list grows with what is installed beside it."""
 _GZIP = 16 + zlib.MAX_WBITS
 _WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 

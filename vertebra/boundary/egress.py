@@ -22,7 +22,7 @@ import httpcore2
 import httpx2
 
 from vertebra.boundary.addresses import is_public
-from vertebra.boundary.decoding import read_body
+from vertebra.boundary.decoding import ASKED, read_body
 from vertebra.policies.hosts import PORTS, Target, covers
 from vertebra.schemas.errors import EgressRefused, HttpFailed
 
@@ -266,7 +266,7 @@ class Egress:
         url = parse(ask.address)
         check(target_of(url), self.reach.hosts)
         check(target_of(url), rules, "this graph")
-        headers = {"user-agent": "vertebra", **checked_headers(ask.headers), "accept-encoding": "gzip, deflate"}
+        headers = {"user-agent": "vertebra", **checked_headers(ask.headers), "accept-encoding": ASKED}
         timeout = httpx2.Timeout(read_s, connect=self.limits.connect_s)
         request = self._client.build_request(ask.method, url, headers=headers, content=ask.body, timeout=timeout)
         async with _named_failures(), self._streamed(request) as response:

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 import httpx2
 
-from vertebra.boundary.decoding import read_body
+from vertebra.boundary.decoding import ASKED, read_body
 from vertebra.boundary.egress import GuardedTransport, Reach
 from vertebra.policies.hosts import target_of
 
+_CONNECTIONS = 1000
+"""As many as a worker may have effects at once: who waits for one waits within the time of his own call."""
 _OF_THE_WIRE = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
@@ -20,10 +22,11 @@ class VendorTransport(GuardedTransport):
     """
 
     def __init__(self, reach: Reach, limit: int) -> None:
-        super().__init__(reach)
+        super().__init__(reach, connections=_CONNECTIONS)
         self._limit = limit
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.headers["accept-encoding"] = ASKED
         response = await super().handle_async_request(request)
         try:
             body = await read_body(response, self._limit)
@@ -40,6 +43,6 @@ def reach_of(own: str, listed: Iterable[str]) -> Reach:
 
 
 def _rules(addresses: Iterable[str]) -> tuple[str, ...]:
-    targets = [target_of(address) for address in addresses]
-    hosts = [(f"[{one.host}]" if ":" in one.host else one.host, one.port) for one in targets if one is not None]
+    targets = [one for one in map(target_of, addresses) if one is not None]  # settings refuse what is no address
+    hosts = [(f"[{one.host}]" if ":" in one.host else one.host, one.port) for one in targets]
     return tuple(f"{host}:{port}" for host, port in hosts)
