@@ -128,8 +128,7 @@ async def pinned(connection: Link, tenant: str, digest: str) -> bytes:
 
 
 def _with_version(graph: CompiledGraph, version: str) -> CompiledGraph:
-    # not model_copy: a copy would keep the digest that its original has computed
-    return CompiledGraph.model_validate(graph.model_dump() | {"version": version})
+    return graph.model_copy(update={"version": version})
 
 
 def _check_texts(graph: CompiledGraph, texts: Sequence[PinnedText]) -> None:

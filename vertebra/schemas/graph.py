@@ -5,8 +5,9 @@ Floats and literals of the author are kept as their JSON text, so that the bytes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Any, Literal, Self
 
 from vertebra.schemas.canonical import Canonical, Digest, canonical_bytes, digest_of
 from vertebra.schemas.record import Recorded
@@ -265,8 +266,18 @@ class CompiledGraph(Recorded):
     def digest(self) -> Digest:
         return digest_of(self.canonical)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy has bytes of its own, not those that were remembered."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("canonical", "digest"):
+            copied.__dict__.pop(name, None)
+        return copied
+
 
 @lru_cache(maxsize=256)
 def parse_graph(text: str) -> CompiledGraph:
     """The graph whose canonical bytes are `text`; equal texts share one immutable value."""
-    return CompiledGraph.model_validate_json(text)
+    graph = CompiledGraph.model_validate_json(text)
+    # its digest stays that of these bytes, whatever this release would leave out of them, or does not know
+    graph.__dict__["canonical"] = text.encode()
+    return graph

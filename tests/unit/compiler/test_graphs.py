@@ -15,9 +15,9 @@ import pytest
 
 from tests.graphs.catalogue import GRAPHS
 from vertebra.compiler import Catalogue, Project, compile_graph, compile_text, pinned_prices, read_graph
-from vertebra.schemas.canonical import Json
+from vertebra.schemas.canonical import Json, digest_of
 from vertebra.schemas.errors import VertebraError
-from vertebra.schemas.graph import ENGINE, CompiledGraph
+from vertebra.schemas.graph import ENGINE, CompiledGraph, parse_graph
 from vertebra.schemas.money import Price, PriceTable
 
 GOOD = sorted((GRAPHS / "good").glob("*.yaml"))
@@ -76,6 +76,18 @@ def test_the_complete_example_of_the_language_compiles(catalogue: Catalogue) -> 
     assert {} == compiled.joins
     assert not compiled.output["reply"].required
     assert compiled.digest == CompiledGraph.model_validate_json(compiled.canonical).digest
+
+
+def test_what_is_published_keeps_the_digest_of_its_bytes(catalogue: Catalogue) -> None:
+    """Also where this release would write less, or knows less: a run names what is stored. A changed copy differs."""
+    compiled = compile_graph(read_graph(EXAMPLE.read_text(), EXAMPLE.name), catalogue)
+    text = json.dumps(json.loads(compiled.canonical) | {"joins": {}, "of_later": 1}, sort_keys=True)
+
+    stored = parse_graph(text)
+
+    assert digest_of(text.encode()) == stored.digest != compiled.digest
+    assert compiled.digest == stored.model_copy().digest
+    assert compiled.digest != compiled.model_copy(update={"version": "9.9.9"}).digest
 
 
 class Later(CompiledGraph):
