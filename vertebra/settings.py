@@ -34,7 +34,7 @@ from pydantic_settings import (
 )
 
 from vertebra.policies.fields import nearest
-from vertebra.policies.hosts import HOST_RULE, has_port, is_rule
+from vertebra.policies.hosts import HOST_RULE, has_port, is_rule, target_of
 from vertebra.policies.secret_refs import SECRET_RULE, is_reference, is_secret_rule
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import SettingsError
@@ -46,7 +46,7 @@ PROJECT_FILE = "vertebra.toml"
 STATE_FOLDER = ".vertebra"
 PREFIX = "VERTEBRA_"
 _NESTED = "__"
-_ADDRESSES = ("database_url", "gate_dsn", "api_dsn", "keeper_dsn", "reader_dsn", "temporal_address", "temporal_tls")
+_ADDRESSES = ("database_url", "gate_dsn", "api_dsn", "keeper_dsn", "reader_dsn", "temporal_address")
 
 Role = Literal["vertebra_owner", "vertebra_gate", "vertebra_api", "vertebra_keeper", "vertebra_reader"]
 DSN_OF: Mapping[Role, str] = {
@@ -84,7 +84,7 @@ class Endpoint(BaseModel):
     @field_validator("url")
     @classmethod
     def _plain(cls, url: str) -> str:
-        if not ENDPOINT.fullmatch(url):
+        if not ENDPOINT.fullmatch(url) or target_of(url) is None:
             raise ValueError("an endpoint is a plain address such as http://127.0.0.1:8000/v1, without user or query")
         return url.rstrip("/")
 
@@ -356,7 +356,7 @@ def load(project: Path, environ: Mapping[str, str], layers: Layers = NO_LAYERS) 
         PROJECT_FILE: _file(file),
     }
     named = {name for values in given.values() for name in values}
-    if not named.intersection(_ADDRESSES):
+    if not named.intersection(_ADDRESSES) and not _wants_tls(given):
         given["services.json"] = dict(layers.services)
     merged: dict[str, object] = {}
     origins = dict.fromkeys(_all_names(), "default")
@@ -366,6 +366,12 @@ def load(project: Path, environ: Mapping[str, str], layers: Layers = NO_LAYERS) 
             origins[".".join(path)] = origin
     merged["project"] = project.absolute()
     return Loaded(_validated(_resolved(merged, project), origins), origins)
+
+
+def _wants_tls(given: Mapping[str, Mapping[str, object]]) -> bool:
+    """The laptop's own servers speak none; `false`, said aloud, changes nothing."""
+    said = next((values["temporal_tls"] for values in given.values() if "temporal_tls" in values), False)
+    return str(said).lower() not in ("false", "0", "no", "off", "f", "n")
 
 
 def variable(name: str) -> str:

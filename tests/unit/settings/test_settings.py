@@ -30,6 +30,17 @@ def test_the_nearest_value_wins_and_its_origin_is_known(project: Path) -> None:
     assert ("services.json", "default") == (origins["temporal_ui"], origins["limits.connections"])
 
 
+def test_tls_that_is_wanted_leaves_out_the_local_services_and_tls_that_is_not_does_not(project: Path) -> None:
+    """Servers on the same machine speak none; who says the default aloud still means them."""
+    layers = Layers({}, {"temporal_address": "127.0.0.1:7"})
+
+    wanted = load(project, {"VERTEBRA_TEMPORAL_TLS": "true"}, layers)
+    unwanted = load(project, {"VERTEBRA_TEMPORAL_TLS": "false"}, layers)
+
+    assert "127.0.0.1:7" != wanted.settings.temporal_address
+    assert "127.0.0.1:7" == unwanted.settings.temporal_address
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -138,6 +149,8 @@ def test_an_endpoint_has_its_own_key_or_none(project: Path) -> None:
         (f"https://me:{SECRET}@llm.example.com/v1", "a plain address"),
         (f"https://llm.example.com/v1?key={SECRET}", "a plain address"),
         ("llm.example.com", "a plain address"),
+        ("https://llm.example.com.:8443/v1", "a plain address"),
+        ("https://llm.example.com:0/v1", "a plain address"),
         ("http://llm.example.com/v1 secret://env/EXAMPLE_KEY", "in the clear"),
         ("https://llm.example.com secret://vault/x", "the name of its key"),
         ("https://a.example/v1, https://a.example/v1/ secret://env/B", "stands here twice"),
