@@ -20,7 +20,7 @@ from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadJson, GraphError
 from vertebra.schemas.graph import END
 from vertebra.schemas.places import Path, Places, Unplaced, dotted
-from vertebra.schemas.strict_json import check_value
+from vertebra.schemas.strict_json import MAX_DEPTH, check_value
 
 Router = Callable[..., object] | str
 """A function of a project file, or its name as `tools/FILE.py:FUNCTION`."""
@@ -251,10 +251,13 @@ def _checked(value: object, path: Path, site: str) -> Json:
         raise GraphError(str(error), at=site, do=do) from None
 
 
-def _listed(value: object) -> object:
+def _listed(value: object, room: int = MAX_DEPTH) -> object:
+    """With lists for tuples. What is nested deeper than any file is left for `check_value` to complain about."""
+    if room < 0:
+        return value
     if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    return {name: _listed(item) for name, item in value.items()} if isinstance(value, dict) else value
+        return [_listed(item, room - 1) for item in value]
+    return {name: _listed(item, room - 1) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _plain(keys: Mapping[str, Json]) -> Json:

@@ -175,6 +175,17 @@ def test_a_value_that_no_file_can_say_is_told_in_the_call(value: Any, said: str)
         AgentGraph("g", "1.0.0").add_node("a", type="rules", default={"v": {"value": value}})
 
 
+def test_a_value_without_an_end_is_told_in_the_call() -> None:
+    """A list that holds itself is nested deeper than anything."""
+    endless: Any = []
+    endless.append(endless)
+
+    with pytest.raises(
+        GraphError, match=rf"{re.escape(Path(__file__).name)}:\d+: nodes\.a: nested deeper than 64 levels"
+    ):
+        AgentGraph("g", "1.0.0").add_node("a", type="rules", default={"v": {"value": endless}})
+
+
 BASE = AgentGraph("g", "1.0.0").add_node("a", **OK)
 NOTHING: Any = None
 FIVE: Any = 5
