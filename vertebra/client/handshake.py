@@ -15,8 +15,8 @@ _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
 _CERT = "VERTEBRA_TEMPORAL_TLS_CERT"
 _OTHER_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
-_EXPIRED = 10
-"""X509_V_ERR_CERT_HAS_EXPIRED."""
+_DATES = (9, 10)
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _distrusted(error: ssl.SSLCertVerificationError, name: str) -> Trouble:
     what = f"TLS fails: its certificate is not trusted: {error.verify_message}"
     if error.verify_code in _OTHER_NAME:
         return Trouble(what, "set VERTEBRA_TEMPORAL_TLS_SERVER_NAME to a name that the certificate has")
-    if error.verify_code == _EXPIRED:
+    if error.verify_code in _DATES:
         return Trouble(what, f"have the certificate of {name} renewed; is this machine's clock right?")
     return Trouble(what, "name the file of the authority that signed it: VERTEBRA_TEMPORAL_TLS_CA")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from temporalio.envconfig import ClientConfigTLS
@@ -13,6 +14,8 @@ from vertebra.boundary.secret_store import environment_secret
 from vertebra.client.connection import Address
 from vertebra.schemas.errors import SettingsError
 from vertebra.settings import Settings, variable
+
+_RAW = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def address_of(settings: Settings) -> Address:
@@ -58,7 +61,7 @@ def _tls(settings: Settings) -> ClientConfigTLS:
 def _certificates(setting: str, path: Path) -> list[Certificate]:
     try:
         return load_pem_x509_certificates(_read(setting, path))
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         do = "it begins with -----BEGIN CERTIFICATE-----"
         raise SettingsError(f"{path} holds no certificate in PEM", at=variable(setting), do=do) from None
 
@@ -68,14 +71,14 @@ def _check_pair(certificate: Certificate, path: Path) -> None:
     name = "temporal_tls_key"
     try:
         key = load_pem_private_key(_read(name, path), None)
+        fits = key.public_key().public_bytes(*_RAW) == certificate.public_key().public_bytes(*_RAW)
     except TypeError:
         do = "give it without one, readable by this process alone"
         raise SettingsError(f"the key in {path} has a password", at=variable(name), do=do) from None
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         do = "it begins with -----BEGIN PRIVATE KEY-----"
         raise SettingsError(f"{path} holds no private key in PEM", at=variable(name), do=do) from None
-    raw = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if key.public_key().public_bytes(*raw) != certificate.public_key().public_bytes(*raw):
+    if not fits:
         other = variable("temporal_tls_cert")
         raise SettingsError(f"the key in {path} is not that of the certificate", at=variable(name), do=f"see {other}")
     if certificate.not_valid_after_utc <= datetime.now(UTC):
