@@ -138,7 +138,7 @@ async def test_an_answer_that_is_no_target_of_the_builders_router_blocks(stage: 
 
 async def test_a_function_whose_text_was_changed_in_the_store_is_not_run(stage: Stage) -> None:
     """The text must have the digest that the graph pins."""
-    graph = await published(stage, "changed", FUNCTION.replace("choose", "choose"))
+    graph = await published(stage, "changed", FUNCTION)
     changed = graph.model_copy(
         update={
             "version": "1.0.1",

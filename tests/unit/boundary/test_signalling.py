@@ -33,7 +33,7 @@ async def test_a_signal_asks_for_no_status(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_nobody_signals_children_in_another_way() -> None:
     """The methods of asyncio's processes ask first."""
-    asking = re.compile(r"process\.(kill|terminate|send_signal)\(")
+    asking = re.compile(r"\b(process|proc|popen|child|running)\.(kill|terminate|send_signal)\(")
 
     found = [
         f"{path.relative_to(PACKAGE)}: {line.strip()}"
