@@ -99,6 +99,24 @@ async def test_forged_events_take_no_true_ones_place(stage: Stage) -> None:
     assert {"said": "ada"} == output
 
 
+@pytest.mark.timeout(240)
+async def test_events_that_nobody_waits_for_take_no_true_ones_place(stage: Stage) -> None:
+    """A genuine sender fills a run with what no node of it will take: at its next look it has room again."""
+    handle = await stage.start(await published(stage, text_of("idle", HEARS)), {"text": "x"})
+    await waiting(handle.id, stage, "event")
+
+    await flood(stage, handle.id, Forgery("genuine", arguments=ELSE), MAX_EVENTS)
+    await stage.wake(handle.id)
+    refused = await counted(handle.id, stage, "event_refused", 1)
+    await stage.command(handle.id, "event", arguments={"event": "paid", "payload": {"amount": 2}})
+    output, _ = await ended(handle, stage)
+
+    assert [f"{MAX_EVENTS} events that no node of the graph waits for"] == refused
+    assert {"said": "ada"} == output
+    left = await stage.sql("select id from commands where run = %(run)s and applied_at is null", run=handle.id)
+    assert [] == left
+
+
 @pytest.mark.parametrize(("number", "arguments"), [(MAX_EVENTS, ELSE), (MAX_EVENTS_BYTES // len(LARGE) + 1, LARGE)])
 async def test_nobody_sends_more_than_a_run_may_hold(stage: Stage, number: int, arguments: bytes) -> None:
     """A genuine sender is refused with the number and what to do, and nothing is written; other orders are not."""

@@ -279,6 +279,7 @@ async def say_lives(two: Both, root: str) -> None:
     await two.say("gate", "contexts", context=root)
     await two.say("steps", "context_lives", **OF_RUN)
     await two.say("steps", "apply_command", id="c1")
+    await two.say("steps", "put_aside", **OF_RUN, ids=["c1", "c2", "nobody"])
     for id in ("c1", "c1", "e0"):
         await two.say("steps", "consume_command", id=id)
 

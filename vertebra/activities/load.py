@@ -59,6 +59,7 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
         found.ended = next((row for row in valid if _ends(row, heads[0])), None)
         graph = await world.graph(pinned[0]["graph_digest"])
         inbox = Events(heads[0], graph, [row for row in valid if row["verb"] == "event"], taken_of(taken))
+        inbox.put_aside(world)
         for ask in given.asks:
             if ask.kind == "event":
                 _came(inbox.answer(ask, world), found)

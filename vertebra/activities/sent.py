@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +34,19 @@ class Events:
     taken: dict[tuple[str, int], str]
     writes: list[Query] = field(default_factory=list)
     told: list[Entry] = field(default_factory=list)
+
+    def put_aside(self, world: World) -> None:
+        """What no node of the graph waits for nobody will ever take, and it must not keep out what somebody would."""
+        heard = {node.pause.event for node in self.graph.nodes.values() if node.pause is not None}
+        idle = [row for row in self.sent if row["applied_at"] is None and event_of(row) not in heard]
+        if not idle:
+            return
+        aside = {"run": self.run["id"], "ids": [row["id"] for row in idle]}
+        self.writes.append(Query("put_aside", named("steps", "put_aside"), aside))
+        for person, number in sorted(Counter(row["person"] for row in idle).items()):
+            error = f"{number} events that no node of the graph waits for"
+            refused = entries.event(world, "event_refused", person, run=self.run, success=False, error=error)
+            self.told.append(refused)
 
     def answer(self, ask: Ask, world: World) -> Answer | None:
         """The event of this visit: the one that it took before, else the first that nobody took."""

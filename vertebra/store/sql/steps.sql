@@ -142,6 +142,10 @@ returning case verb when 'event' then 'event' else 'command' end as kind, extrac
 -- What a command does, it does once.
 update commands set applied_at = now() where id = %(id)s and applied_at is null;
 
+-- name: put_aside
+-- Commands that will never do anything.
+update commands set applied_at = now() where run = %(run)s and id = any(%(ids)s) and applied_at is null;
+
 -- name: open_call
 -- Retry: the journal's answer is opened, the next attempt is counted anew.
 update calls set status = 'open', opened_by = %(command)s, error = null, ended_at = null

@@ -166,6 +166,12 @@ def apply_command(rows: Rows, p: Params) -> None:
         rows.change("commands", (p["id"],), applied_at=rows.now)
 
 
+def put_aside(rows: Rows, p: Params) -> None:
+    for row in rows.of("commands", run=p["run"], applied_at=None):
+        if row["id"] in p["ids"]:
+            rows.change("commands", (row["id"],), applied_at=rows.now)
+
+
 def open_call(rows: Rows, p: Params) -> None:
     for row in rows.of("calls", run=p["run"], activity_id=p["activity_id"]):
         if row["status"] in ("failed", "unknown"):
@@ -252,6 +258,7 @@ ANSWERS: Mapping[str, Answer] = {
     "consume_decision": consume_decision,
     "consume_command": consume_command,
     "apply_command": apply_command,
+    "put_aside": put_aside,
     "open_call": open_call,
     "put_renewal": put_renewal,
     "context_lives": context_lives,
