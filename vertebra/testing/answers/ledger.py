@@ -65,8 +65,6 @@ def end_attempt(rows: Rows, p: Params) -> list[Row]:
         changed[f"spent_{unit}"] = run[f"spent_{unit}"] + (p[unit] or 0)
     if p["figures"] is not None:
         changed["counters"] = {"run": count(run["counters"].get("run", {}), p["figures"].obj)}
-        for scope in p["scopes"]:
-            _count_scope(rows, run, scope, p["figures"].obj)
     return [columns(rows.change("runs", (p["run"],), **changed), BOOKS, ended=True)]
 
 
@@ -97,18 +95,8 @@ def check_books(rows: Rows, p: Params) -> list[Row]:
     return [row for row in checked if any(row[name] != row[f"attempts_{name}"] for name in _kept(row))]
 
 
-def _count_scope(rows: Rows, run: Row, scope: str, figures: Mapping[str, int]) -> None:
-    known = rows.get("counters", run["id"], scope)
-    counted = count({} if known is None else known["figures"], figures)
-    if known is None:
-        row = {"tenant": run["tenant"], "run": run["id"], "scope": scope, "figures": counted}
-        rows.insert("counters", (run["id"], scope), row)
-    else:
-        rows.change("counters", (run["id"], scope), figures=counted)
-
-
 def count(scoped: Mapping[str, Any], figures: Mapping[str, int]) -> dict[str, Any]:
-    """As the function `vertebra_count` of the database does with one scope."""
+    """As the function `vertebra_count` of the database, for the run. No statement of a play asks for agents and nodes."""
     found = dict(scoped)
     for name, value in figures.items():
         old = found.get(name, {})
