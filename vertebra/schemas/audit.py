@@ -26,7 +26,8 @@ OPERATIONS = (
     *("run_start", "run_end", "run_refused", "resumed", "node_ended", "edge_taken", "context_granted"),
     *("approval_asked", "approval_reminder", "approval_escalated", "approval_decided", "approval_expired"),
     *("command_retry", "command_skip", "command_override", "command_abort", "command_cancel", "command_resume"),
-    *("command_renew", "command_top_up", "command_refused", "decision_refused"),
+    *("command_renew", "command_top_up", "command_event", "command_refused", "decision_refused"),
+    *("event_taken", "event_refused"),
     *("graph_published", "publication_refused", "right_revoked", "revocation_refused"),
     *("person_enrolled", "person_revoked", "person_refused", "administration_refused"),
 )

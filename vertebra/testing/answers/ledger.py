@@ -96,7 +96,7 @@ def check_books(rows: Rows, p: Params) -> list[Row]:
 
 
 def count(scoped: Mapping[str, Any], figures: Mapping[str, int]) -> dict[str, Any]:
-    """As the function `vertebra_count` of the database, for the run. No statement of a play asks for agents and nodes."""
+    """As the function `vertebra_count` of the database; no statement of a play asks for agents and nodes."""
     found = dict(scoped)
     for name, value in figures.items():
         old = found.get(name, {})
