@@ -40,10 +40,11 @@ class Losses:
             raise Vanished(stage)
 
 
+@dataclass(frozen=True, eq=False)
 class LosingTool(Tool):
     """A tool whose worker may die before or after it ran."""
 
-    losses: Losses
+    losses: Losses = field(default_factory=Losses, repr=False)
 
     async def call(self, arguments: JsonValue, context: ToolContext) -> JsonValue:
         self.losses.pass_by("before the call")
@@ -102,11 +103,9 @@ class _Inbound(ActivityInboundInterceptor):
 
 def losing_registry(tools: Iterable[Tool], losses: Losses) -> Registry:
     """The same tools, which may lose their worker."""
-    found = []
-    for tool in tools:
-        losing = LosingTool(**{part.name: getattr(tool, part.name) for part in fields(tool)})
-        object.__setattr__(losing, "losses", losses)
-        found.append(losing)
+    found = [
+        LosingTool(**{part.name: getattr(tool, part.name) for part in fields(tool)}, losses=losses) for tool in tools
+    ]
     return Registry(found, trusted=[tool.name for tool in found])
 
 
