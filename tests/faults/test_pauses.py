@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -77,7 +78,8 @@ def _signal(plant: Plant, victim: str, number: signal.Signals) -> None:
     """To the server and to all that it has started: those of Postgres each lead a session of their own."""
     pid = plant.supervisor.kill(victim, number)
     for child in children(pid):
-        os.kill(child, number)
+        with contextlib.suppress(ProcessLookupError):  # a server that goes on takes leave of those that have ended
+            os.kill(child, number)
 
 
 async def _flying(plant: Plant, crowd: Crowd) -> int:
