@@ -76,15 +76,29 @@ async def forge_command(stage: Stage, run: str, verb: str, forgery: Forgery) -> 
     await once(stage.api, [Query("forge", _COMMAND, {"id": id_, **place, **where, **row} | forgery.columns)])
 
 
-async def flood(stage: Stage, run: str, forgery: Forgery, number: int) -> None:
-    """Write so many events to this run, past the command that counts them."""
+async def flood(stage: Stage, run: str, forgery: Forgery, number: int, verb: str = "event") -> None:
+    """Write so many commands of one kind to this run, past whoever counts them."""
     place = {"run": run, "epoch": 0, "node": None, "visit": None}
+    where = {name: forgery.says.get(name, place[name]) for name in ("node", "visit")}
     rows = []
     for id_ in (secrets.token_hex(10) for _ in range(number)):
-        about = _about(stage, "command", forgery, id=id_, **place, verb="event")
-        rows.append({"id": id_, **place, **row_of(forgery, about, stage.keys[forgery.by])})
+        about = _about(stage, "command", forgery, id=id_, **place, verb=verb)
+        rows.append({"id": id_, **place, **where, **row_of(forgery, about, stage.keys[forgery.by])} | forgery.columns)
+    await _write(stage, _COMMAND, rows)
+
+
+async def flood_decisions(stage: Stage, approval: str, forgery: Forgery, number: int) -> None:
+    """Write so many decisions about this approval."""
+    [asked] = await stage.sql("select * from approvals where id = %(id)s", id=approval)
+    place = {"approval": approval, "digest": asked["digest"]}
+    about = _about(stage, "decision", forgery, id=approval, **_place(asked), digest=asked["digest"], verb="approve")
+    key = stage.keys[forgery.by]
+    await _write(stage, _DECISION, [{**place, **row_of(forgery, about, key)} for _ in range(number)])
+
+
+async def _write(stage: Stage, text: LiteralString, rows: list[dict[str, object]]) -> None:
     async with stage.api.connection() as connection, connection.cursor() as cursor:
-        await cursor.executemany(_COMMAND, rows)
+        await cursor.executemany(text, rows)
 
 
 async def told(run: str, operation: str, stage: Stage) -> list[dict[str, object]]:

@@ -251,6 +251,32 @@ async def say_orders(two: Both) -> None:
     await two.say("client", "put_revocation", tenant=DEFAULT_TENANT, id="rev", kind="tool", target="python", **SIGNED)
     await two.say("gate", "revocations", tenant=DEFAULT_TENANT, targets=["python", "bash"])
     await two.say("client", "put_command", tenant=DEFAULT_TENANT, id="c1", **OF_RUN, **ORDER, **SIGNED)
+    verbs = ["skip", "retry", "abort", "cancel", "top_up", "top_up", "renew", "resume", "override", "skip"]
+    for number, verb in enumerate(verbs):
+        said = {**ORDER, "verb": verb, "arguments": b"12345", "node": "draft", "visit": 1 + number % 2}
+        of_it = {**SIGNED, "nonce": f"order-{number}"}
+        await two.say("client", "put_command", tenant=DEFAULT_TENANT, id=f"o{number}", **OF_RUN, **said, **of_it)
+    await _read_orders(two)
+    for number in (0, 2, 3, 4, 5, 6, 8):
+        await two.say("steps", "consume_command", id=f"o{number}")
+    await two.say("steps", "apply_command", id="o0")
+    await _read_orders(two)
+    for id in ("o0", "o2", "o5", "o5"):
+        await two.say("steps", "refuse_command", id=id)
+    await _read_orders(two)
+
+
+async def _read_orders(two: Both) -> None:
+    for visits, most, most_bytes in (
+        ([], 99, 999),
+        ([1, 2], 2, 999),
+        ([1], 9, 11),
+        ([2], 9, 10),
+        ([1], 1, 999),
+        ([2], 0, 0),
+    ):
+        bound = {"nodes": ["draft"] * len(visits), "visits": visits, "most": most, "most_bytes": most_bytes}
+        await two.say("steps", "run_commands", **OF_RUN, **bound)
 
 
 async def say_events(two: Both) -> None:
@@ -334,8 +360,10 @@ async def say_approvals(two: Both, asked: Row) -> None:
     await two.say("keeper", "approval", id="past-1")
     await two.say("keeper", "count_reminders", id="past-1", reminded=2)
     await two.say("keeper", "due_reminders", limit=10)
+    await say_decisions(two, ["past-1", "past-2"])
     await two.say("gate", "expire_approval", id="past-1")
     await two.say("gate", "withdraw_approval", id="past-2")
+    await two.say("steps", "asked_decisions", ids=["past-1", "past-2"], most=9, most_bytes=999)
     await two.say("steps", "asked_approvals", ids=["past-1", "past-2", asked["id"]])
     await two.say("gate", "expire_approval", id=asked["id"])
     await two.say("gate", "withdraw_visit", **OF_RUN, node=asked["node"], visit=asked["visit"])
@@ -344,6 +372,16 @@ async def say_approvals(two: Both, asked: Row) -> None:
     human = {**past, "kind": "human", "subject": ""}
     await two.say("gate", "open_approval", **human, id="human", round=1)
     await two.say("steps", "asked_before", **OF_RUN, activity_id=asked["activity_id"], id=None)
+
+
+async def say_decisions(two: Both, ids: list[str]) -> None:
+    said = {"verb": "approve", "arguments": b"12345", "arguments_digest": None, "digest": "d"}
+    for number in range(4):
+        of_it = {**SIGNED, "approval": ids[number % 2], "nonce": f"decision-{number}"}
+        await two.say("client", "put_decision", tenant=DEFAULT_TENANT, **said, **of_it)
+    await two.say("steps", "consume_decision", approval=ids[0], nonce="decision-0")
+    for most, most_bytes in ((9, 999), (2, 999), (9, 6), (0, 0)):
+        await two.say("steps", "asked_decisions", ids=ids, most=most, most_bytes=most_bytes)
 
 
 async def say_audit(two: Both) -> None:

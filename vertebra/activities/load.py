@@ -21,7 +21,7 @@ from vertebra.policies.decision import Person, check_decision
 from vertebra.schemas.audit import Entry
 from vertebra.schemas.errors import ApprovalClosed, NotFound, PermissionDenied, PolicyError
 from vertebra.schemas.ids import RunId
-from vertebra.schemas.run import Answer, Ask, Loaded, LoadInput
+from vertebra.schemas.run import MAX_EVENTS, MAX_EVENTS_BYTES, Answer, Ask, Loaded, LoadInput
 from vertebra.store.people import asked_of, check_row, people_of, signed_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, Transaction, transaction
@@ -76,7 +76,8 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
         writes += entries.append(heads[0], told, world)
         written = await opened.commit(writes)
     orders.tell_received(world, writes, written)
-    return _loaded(found, pending)
+    full = orders.is_full(commands) or orders.is_full(decisions) or orders.is_full(events, MAX_EVENTS, MAX_EVENTS_BYTES)
+    return _loaded(found, pending, more=full)
 
 
 async def _check_open(run: Row, execution: str, opened: Transaction) -> None:
@@ -98,8 +99,8 @@ def _reads(given: LoadInput, run: str) -> list[Query]:
         head_query(RunId(run)),
         Query("run_pins", named("gate", "run_pins"), of_run),
         Query("asked_approvals", named("steps", "asked_approvals"), {"ids": ids}),
-        Query("asked_decisions", named("steps", "asked_decisions"), {"ids": ids}),
-        *orders.reads(run),
+        Query("asked_decisions", named("steps", "asked_decisions"), {"ids": ids, **orders.BOUND}),
+        *orders.reads(run, given.asks),
         sent.reads(run, given.asks),
         Query("context_lives", named("steps", "context_lives"), of_run),
         Query("open_approvals", named("steps", "open_approvals"), of_run),
@@ -325,7 +326,7 @@ def _refs(decisions: Sequence[Row], commands: Sequence[Row], answered: Sequence[
     return [f"decision/{row['nonce']}" for row in decisions] + [f"command/{row['id']}" for row in commands] + calls
 
 
-def _loaded(found: Found, pending: Sequence[Row]) -> Loaded:
+def _loaded(found: Found, pending: Sequence[Row], *, more: bool) -> Loaded:
     answered = {answer.ref for answer in found.answers}
     still = [row for row in pending if row["id"] not in answered]
     due = min((int(row["expires_at"].timestamp()) for row in still if row["expires_at"]), default=None)
@@ -336,4 +337,5 @@ def _loaded(found: Found, pending: Sequence[Row]) -> Loaded:
         ended_by=ended["person"] if ended else None,
         reviewers=tuple(sorted({role for row in still for role in row["assign"]})),
         due=due,
+        more=more,
     )

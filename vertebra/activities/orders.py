@@ -20,6 +20,7 @@ from vertebra.schemas.audit import Entry
 from vertebra.schemas.errors import BadSignature, PermissionDenied, PolicyError
 from vertebra.schemas.ids import RunId
 from vertebra.schemas.money import MicroUSD
+from vertebra.schemas.run import MAX_ORDERS, MAX_ORDERS_BYTES, Ask
 from vertebra.schemas.signed import Statement
 from vertebra.store.people import check_row, signed_of
 from vertebra.store.queries import named
@@ -28,6 +29,8 @@ from vertebra.store.transaction import Query, Row
 OPERATORS = ("operator", "admin")
 SENDERS = ("starter", *OPERATORS)
 """Who may send events: an event is input, as what a run is started with."""
+BOUND = {"most": MAX_ORDERS, "most_bytes": MAX_ORDERS_BYTES}
+"""Of what one look reads for the first time."""
 MAX_RENEWAL_S = 10 * 366 * 86_400
 CHANGES = ("top_up", "renew")
 """Commands that change the run's limits or contexts."""
@@ -42,30 +45,36 @@ class Orders:
     told: list[Entry] = field(default_factory=list)
 
 
-def reads(run: str) -> list[Query]:
-    """What operators signed about the run, and who signed anything of it; `judged` takes both."""
+def reads(run: str, asks: Sequence[Ask] = ()) -> list[Query]:
+    """What operators signed about the run that is new or may answer these waits, and who signed; `judged` takes both.
+
+    However much was written, a look has no more to verify than it has time for.
+    """
     of_run = {"run": run}
+    blocked = [ask for ask in asks if ask.kind == "blocked"]
+    bound = {"nodes": [ask.node for ask in blocked], "visits": [ask.visit for ask in blocked], **BOUND}
     return [
-        Query("run_commands", named("steps", "run_commands"), of_run),
+        Query("run_commands", named("steps", "run_commands"), of_run | bound),
         Query("signers", named("steps", "signers"), of_run),
     ]
 
 
 def judged(rows: Iterable[Row], people: Sequence[Person], run: Row, world: World) -> Orders:
-    """Verify each command; those that count change what they change. A forged one is put on record once, no more."""
+    """Verify each command; those that count change what they change. A forged one is put on record once, and aside."""
     found = Orders()
     for row in rows:
         try:
             statement, person = author_of(signed_of(row), "command", people)
             check_command(statement, person, row)
         except PolicyError as error:
-            _tell(found, row, _refusal(row, error, run, world))
-            if row["verb"] == "event":
-                found.writes.append(apply_query(row))  # put aside for good: it must not take the place of a true one
+            if row["refused_at"] is None:
+                found.writes += [consume_query(row), refuse_query(row)]
+                found.told.append(_refusal(row, error, run, world))
             continue
         found.valid.append(row)
-        if row["verb"] != "resume":
-            _tell(found, row, _entry(row, run, world))
+        if row["consumed_at"] is None:
+            found.writes.append(consume_query(row))
+            found.told.append(_entry(row, run, world))
         if row["verb"] in CHANGES and row["applied_at"] is None:
             found.writes += _changes(row)
     return found
@@ -121,6 +130,17 @@ def apply_query(row: Row) -> Query:
     return Query("apply_command", named("steps", "apply_command"), {"id": row["id"]})
 
 
+def refuse_query(row: Row) -> Query:
+    """Put the command aside for good: it must not take the place of a true one."""
+    return Query("refuse_command", named("steps", "refuse_command"), {"id": row["id"]})
+
+
+def is_full(rows: Iterable[Row], most: int = MAX_ORDERS, most_bytes: int = MAX_ORDERS_BYTES) -> bool:
+    """Whether a look has read as much as it may of what nobody had read: there may be more of it."""
+    sizes = [len(row["arguments"] or b"") for row in rows if row["consumed_at"] is None]
+    return len(sizes) >= most or sum(sizes) >= most_bytes
+
+
 def _changes(row: Row) -> list[Query]:
     arguments = arguments_of(row)
     if row["verb"] == "top_up":
@@ -133,13 +153,6 @@ def _changes(row: Row) -> list[Query]:
         "context": arguments.get("context") if isinstance(arguments, dict) else None,
     }
     return [Query("put_renewal", named("steps", "put_renewal"), params), apply_query(row)]
-
-
-def _tell(found: Orders, row: Row, entry: Entry) -> None:
-    """Put a command on record the first time that somebody looks at it."""
-    if row["consumed_at"] is None:
-        found.writes.append(consume_query(row))
-        found.told.append(entry)
 
 
 def _entry(row: Row, run: Row, world: World) -> Entry:

@@ -13,6 +13,7 @@ from vertebra.client.signing import About, Signer, signed
 from vertebra.policies.decision import Asked, Person, check_decision, check_role
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.errors import ApprovalClosed, BadInput, NotFound, PolicyError
+from vertebra.schemas.run import MAX_ORDERS, MAX_ORDERS_BYTES
 from vertebra.store.people import asked_of, signed_of
 from vertebra.store.pool import Link
 from vertebra.store.queries import named
@@ -86,11 +87,12 @@ async def pending(connection: Link, run: str | None = None) -> list[Row]:
 async def approval(connection: Link, approval_id: str) -> Approval:
     """One request with its decisions. Raises NotFound."""
     of_id = {"id": approval_id}
+    bound = {"most": MAX_ORDERS, "most_bytes": MAX_ORDERS_BYTES}
     rows, decisions = await trip(
         connection,
         [
             Query("approval", named("client", "approval"), of_id),
-            Query("asked_decisions", named("steps", "asked_decisions"), {"ids": [approval_id]}),
+            Query("asked_decisions", named("steps", "asked_decisions"), {"ids": [approval_id], **bound}),
         ],
     )
     if not rows:

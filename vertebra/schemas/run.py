@@ -109,6 +109,14 @@ MAX_EVENTS_BYTES = 4 * 1024 * 1024
 """Of those events together: the first look writes each into the audit."""
 
 
+MAX_ORDERS = 500
+"""Of commands, and of decisions, that one look of a run reads for the first time; what is left the next look reads."""
+MAX_ORDERS_BYTES = 4 * 1024 * 1024
+"""Of the arguments of the commands, and of the decisions, among them; the database takes no row that has more."""
+MAX_SAID_BYTES = 64 * 1024
+"""Of the signed statement of one command or decision, and of the columns that repeat it."""
+
+
 class Answer(Recorded):
     """The standing answer of one wait. For `edit` and `override`, `arguments` holds what the person wrote."""
 
@@ -138,6 +146,8 @@ class Loaded(Recorded):
     reviewers: tuple[str, ...] = ()
     due: int | None = None
     """Seconds since 1970: the earliest expiry of an open approval."""
+    more: bool = False
+    """The look has read as much as it may: the run looks again."""
 
 
 class DecideRequest(Recorded):

@@ -7,7 +7,7 @@ from psycopg.rows import TupleRow
 
 from vertebra.schemas.errors import SettingsError
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest revision under `migrations/versions`; a test compares the two."""
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from vertebra.schemas.run import RunEnd, RunState
+from vertebra.schemas.run import MAX_ORDERS_BYTES, MAX_SAID_BYTES, RunEnd, RunState
 
 METADATA = MetaData(
     naming_convention={
@@ -89,6 +89,13 @@ def _run(*, null: bool = False) -> _C:
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} in ({', '.join(repr(value) for value in values)})", name=f"{column}_known")
+
+
+def _size(*columns: str) -> CheckConstraint:
+    """No row holds more than a look of a run may read: what was signed, and what says so besides."""
+    said = " + ".join(f"coalesce(octet_length({name}), 0)" for name in ("statement", "signature", *columns))
+    arguments = "coalesce(octet_length(arguments), 0)"
+    return CheckConstraint(f"{arguments} <= {MAX_ORDERS_BYTES} and {said} <= {MAX_SAID_BYTES}", name="size")
 
 
 def _table(name: str, *parts: Any, fillfactor: int | None = None, keyed_by_tenant: bool = False) -> Table:
@@ -239,8 +246,11 @@ commands = _table(
     _when("expires_at", null=True),
     _when("consumed_at", null=True),
     _when("applied_at", null=True),
+    _when("refused_at", null=True),
     UniqueConstraint("key", "nonce"),
+    _size("person", "verb", "node", "reason", "arguments_digest"),
     Index("commands_run", "run", "at"),
+    Index("commands_unread", "run", "at", postgresql_where=text("consumed_at is null")),
 )
 
 renewals = _table(
@@ -387,7 +397,9 @@ decisions = _table(
     _when("consumed_at", null=True),
     UniqueConstraint("key", "nonce"),
     _one_of("verb", ("approve", "edit", "deny")),
+    _size("person", "digest", "reason", "arguments_digest"),
     Index("decisions_approval", "approval"),
+    Index("decisions_unread", "approval", "at", postgresql_where=text("consumed_at is null")),
 )
 
 outbox = _table(

@@ -166,6 +166,8 @@ class Play:
             self._inbox.append(events.CommandGiven("abort", by=loaded.ended_by))
         elif loaded.ended == "cancel":
             self._inbox.append(events.CancelAsked(loaded.ended_by or "operator"))
+        if loaded.more:
+            self._inbox.append(events.Woken())
 
     def _set_timer(self, command: commands.StartTimer) -> None:
         running = self._timers.pop(command.name, None)

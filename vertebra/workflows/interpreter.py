@@ -332,4 +332,6 @@ def _events_of(loaded: Loaded) -> list[events.Event]:
         found.append(events.CommandGiven("abort", by=loaded.ended_by))
     elif loaded.ended == "cancel":
         found.append(events.CancelAsked(loaded.ended_by or "operator"))
+    if loaded.more:
+        found.append(events.Woken())
     return found

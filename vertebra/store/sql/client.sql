@@ -79,7 +79,7 @@ values (%(tenant)s, %(id)s, %(run)s, %(epoch)s, %(node)s, %(visit)s, %(verb)s, %
 -- name: unread_events
 -- How many events of a run nobody took yet, and their size.
 select count(*) as number, coalesce(sum(length(arguments)), 0)::bigint as bytes
-from commands where run = %(run)s and verb = 'event' and applied_at is null;
+from commands where run = %(run)s and verb = 'event' and applied_at is null and refused_at is null;
 
 -- name: put_revocation
 -- What is forbidden from now on, signed.

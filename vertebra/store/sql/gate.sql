@@ -55,7 +55,7 @@ select a.id, a.run, a.activity_id, a.kind, a.subject, a.round, a.request, a.dige
         select from commands c where c.run = a.run and c.node = a.node and c.visit = a.visit and c.verb = 'retry'
             and c.applied_at > coalesce(a.decided_at, a.expires_at)
     ) as reopened
-from approvals a left join decisions d on d.approval = a.id
+from approvals a left join decisions d on d.approval = a.id and d.at = a.decided_at
 where a.run = %(run)s
     and (a.activity_id = %(activity_id)s or (a.kind = 'guardrail' and a.node = %(node)s and a.visit = %(visit)s))
 order by a.round desc, d.at, d.id;

@@ -83,21 +83,59 @@ where run = %(run)s and activity_id = %(activity_id)s and kind = 'human' and (%(
 order by round;
 
 -- name: asked_decisions
--- Everything that was signed about them, oldest first.
+-- What was signed about them, oldest first: what decided them, and for those that nobody decided what no look has read yet,
+-- as many as one may verify.
+with oldest as (
+    select d.id, d.at, coalesce(octet_length(d.arguments), 0) as size
+    from approvals a join decisions d on d.approval = a.id
+    where a.id = any(%(ids)s) and a.state in ('pending', 'expired', 'withdrawn') and d.consumed_at is null
+    order by d.at, d.id limit %(most)s
+), unread as (
+    select id, coalesce(sum(size) over (order by at, id rows between unbounded preceding and 1 preceding), 0) as bytes from oldest
+)
 select approval, verb, arguments, arguments_digest, digest, reason, person, key, nonce, statement, signature, at, consumed_at
-from decisions where approval = any(%(ids)s) order by at, id;
+from decisions where id in (select id from unread where bytes < %(most_bytes)s) or id in (
+    select d.id from approvals a join decisions d on d.approval = a.id and d.at = a.decided_at where a.id = any(%(ids)s)
+)
+order by at, id;
 
 -- name: run_commands
--- What operators signed about this run, oldest first.
+-- What operators signed about this run, oldest first: what no look has read yet, as many as one may verify; and of the rest
+-- what may still answer. That is what was said to these blocked visits, the first end of this life, and who was last to
+-- raise the limits and to renew.
+with oldest as (
+    select id, at, coalesce(octet_length(arguments), 0) as size from commands
+    where run = %(run)s and verb not in ('event', 'resume') and consumed_at is null order by at, id limit %(most)s
+), unread as (
+    select id, coalesce(sum(size) over (order by at, id rows between unbounded preceding and 1 preceding), 0) as bytes from oldest
+), looked_at as (
+    select id, verb, epoch, node, visit, at, applied_at from commands
+    where run = %(run)s and consumed_at is not null and refused_at is null
+), standing as (
+    (
+        select id from looked_at where verb in ('retry', 'skip', 'override')
+            and (node, visit) in (select * from unnest(%(nodes)s::text[], %(visits)s::int[]))
+        order by applied_at is null, at desc, id desc limit %(most)s
+    ) union all (
+        select id from looked_at where verb in ('abort', 'cancel') and epoch = (select epoch from runs where id = %(run)s)
+        order by at, id limit 1
+    ) union all (
+        select id from looked_at where verb = 'top_up' order by at desc, id desc limit 1
+    ) union all (
+        select id from looked_at where verb = 'renew' order by at desc, id desc limit 1
+    )
+)
 select id, run, epoch, node, visit, verb, arguments, arguments_digest, reason, person, key, nonce, statement, signature, at,
-    consumed_at, applied_at
-from commands where run = %(run)s and verb <> 'event' order by at, id;
+    consumed_at, applied_at, refused_at
+from commands
+where id in (select id from unread where bytes < %(most_bytes)s) or id in (select id from standing)
+order by at, id;
 
 -- name: sent_events
 -- The events of this run that nobody took, oldest first, as many as one look may verify; and those that these visits took.
 with unread as (
     select id, count(*) over earlier as number, sum(length(coalesce(arguments, ''))) over earlier as bytes
-    from commands where run = %(run)s and verb = 'event' and applied_at is null
+    from commands where run = %(run)s and verb = 'event' and applied_at is null and refused_at is null
     window earlier as (order by at, id rows between unbounded preceding and 1 preceding)
 ), taken as (
     select convert_from(body, 'UTF8')::json #>> '{inline,event}' as id from envelopes
@@ -105,7 +143,7 @@ with unread as (
         and (node, visit) in (select * from unnest(%(nodes)s::text[], %(visits)s::int[]))
 )
 select id, run, epoch, node, visit, verb, arguments, arguments_digest, reason, person, key, nonce, statement, signature, at,
-    consumed_at, applied_at
+    consumed_at, applied_at, refused_at
 from commands
 where run = %(run)s and verb = 'event' and (
     id in (select id from unread where number < %(most)s and coalesce(bytes, 0) < %(most_bytes)s)
@@ -137,6 +175,10 @@ returning 'decision' as kind, extract(epoch from now() - at)::float8 as seconds;
 -- The run has seen this command.
 update commands set consumed_at = now() where id = %(id)s and consumed_at is null
 returning case verb when 'event' then 'event' else 'command' end as kind, extract(epoch from now() - at)::float8 as seconds;
+
+-- name: refuse_command
+-- A command that does not count is put aside for good.
+update commands set refused_at = now() where id = %(id)s and refused_at is null;
 
 -- name: apply_command
 -- What a command does, it does once.

@@ -66,11 +66,14 @@ def put_decision(rows: Rows, p: Params) -> None:
 def put_command(rows: Rows, p: Params) -> None:
     if any(row["key"] == p["key"] for row in rows.of("commands", nonce=p["nonce"])):
         raise Conflict("this nonce was used before", constraint="commands_key_nonce_uq")
-    rows.insert("commands", (p["id"],), {**p, "at": rows.now, "consumed_at": None, "applied_at": None})
+    rows.insert(
+        "commands", (p["id"],), {**p, "at": rows.now, "consumed_at": None, "applied_at": None, "refused_at": None}
+    )
 
 
 def unread_events(rows: Rows, p: Params) -> list[Row]:
-    sizes = [len(row["arguments"] or b"") for row in rows.of("commands", run=p["run"], verb="event", applied_at=None)]
+    sent = rows.of("commands", run=p["run"], verb="event", applied_at=None, refused_at=None)
+    sizes = [len(row["arguments"] or b"") for row in sent]
     return [{"number": len(sizes), "bytes": sum(sizes)}]
 
 

@@ -63,7 +63,7 @@ def attempts(rows: Rows, p: Params) -> list[Row]:
 
 def approvals(rows: Rows, p: Params) -> list[Row]:
     found = [row for row in rows.of("approvals", run=p["run"]) if _concerns(row, p)]
-    joined = [_joined(rows, row, decision) for row in found for decision in _decisions(rows, row["id"])]
+    joined = [_joined(rows, row, decision) for row in found for decision in _decisions(rows, row)]
     return sorted(joined, key=lambda row: -row["round"])
 
 
@@ -191,8 +191,8 @@ def _concerns(row: Row, p: Params) -> bool:
     return bool(row["activity_id"] == p["activity_id"]) or (row["kind"] == "guardrail" and same_visit)
 
 
-def _decisions(rows: Rows, approval: str) -> list[Row | None]:
-    return [*by_time(rows.of("decisions", approval=approval))] or [None]
+def _decisions(rows: Rows, approval: Row) -> list[Row | None]:
+    return [*by_time(rows.of("decisions", approval=approval["id"], at=approval["decided_at"]))] or [None]
 
 
 def _joined(rows: Rows, row: Row, decision: Row | None) -> Row:

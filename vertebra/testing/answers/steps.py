@@ -11,7 +11,7 @@ from vertebra.testing.answers.gate import PUBLIC, SIGNED, until
 from vertebra.testing.answers.taken import by_time, columns, one, open_runs
 from vertebra.testing.rows import Answer, Params, Row, Rows
 
-_COMMAND = SIGNED + " id run epoch node visit at consumed_at applied_at"
+_COMMAND = SIGNED + " id run epoch node visit at consumed_at applied_at refused_at"
 
 
 def newest_graph(rows: Rows, p: Params) -> list[Row]:
@@ -110,23 +110,53 @@ def asked_before(rows: Rows, p: Params) -> list[Row]:
 
 
 def asked_decisions(rows: Rows, p: Params) -> list[Row]:
-    found = by_time(row for row in rows.of("decisions") if row["approval"] in p["ids"])
-    return [columns(row, SIGNED + " approval digest at consumed_at") for row in found]
+    asked = {row["id"]: row for row in rows.of("approvals") if row["id"] in p["ids"]}
+    found = by_time(row for row in rows.of("decisions") if row["approval"] in asked)
+    undecided = [row for row in found if asked[row["approval"]]["state"] in ("pending", "expired", "withdrawn")]
+    wanted = _within([row for row in undecided if row["consumed_at"] is None], p)
+    wanted |= {row["id"] for row in found if row["at"] == asked[row["approval"]]["decided_at"]}
+    return [columns(row, SIGNED + " approval digest at consumed_at") for row in found if row["id"] in wanted]
 
 
 def run_commands(rows: Rows, p: Params) -> list[Row]:
-    return [columns(row, _COMMAND) for row in by_time(rows.of("commands", run=p["run"])) if row["verb"] != "event"]
+    found = [row for row in by_time(rows.of("commands", run=p["run"])) if row["verb"] not in ("event", "resume")]
+    wanted = _within([row for row in found if row["consumed_at"] is None], p)
+    wanted |= _standing(rows, [row for row in found if row["consumed_at"] and not row["refused_at"]], p)
+    return [columns(row, _COMMAND) for row in found if row["id"] in wanted]
+
+
+def _within(unread: list[Row], p: Params) -> set[object]:
+    """The oldest of these rows, as many and as large as one look may read."""
+    ids, size = set(), 0
+    for row in unread[: p["most"]]:
+        if size < p["most_bytes"]:
+            ids.add(row["id"])
+        size += len(row["arguments"] or b"")
+    return ids
+
+
+def _standing(rows: Rows, looked_at: list[Row], p: Params) -> set[object]:
+    """Of what was looked at before, what may still answer."""
+    asked = set(zip(p["nodes"], p["visits"], strict=True))
+    epochs = [row["epoch"] for row in one(rows.get("runs", p["run"]))]
+    said = [
+        row
+        for row in looked_at
+        if row["verb"] in ("retry", "skip", "override") and (row["node"], row["visit"]) in asked
+    ]
+    said.sort(key=lambda row: row["applied_at"] is not None)
+    said = said[max(0, len(said) - p["most"]) :]
+    ends = [row for row in looked_at if row["verb"] in ("abort", "cancel") and row["epoch"] in epochs][:1]
+    newest = [[row for row in looked_at if row["verb"] == verb][-1:] for verb in ("top_up", "renew")]
+    return {row["id"] for row in (*said, *ends, *newest[0], *newest[1])}
 
 
 def sent_events(rows: Rows, p: Params) -> list[Row]:
     sent = by_time(rows.of("commands", run=p["run"], verb="event"))
     asked = set(zip(p["nodes"], p["visits"], strict=True))
     took = [row["body"] for row in taken_events(rows, p) if (row["node"], row["visit"]) in asked]
-    ids, size = {json.loads(body)["inline"]["event"] for body in took}, 0
-    for row in [row for row in sent if row["applied_at"] is None][: p["most"]]:
-        if size < p["most_bytes"]:
-            ids.add(row["id"])
-        size += len(row["arguments"] or b"")
+    ids: set[object] = {json.loads(body)["inline"]["event"] for body in took}
+    ids |= _within([row for row in sent if row["applied_at"] is None and row["refused_at"] is None], p)
     return [columns(row, _COMMAND) for row in sent if row["id"] in ids]
 
 
@@ -159,6 +189,11 @@ def consume_command(rows: Rows, p: Params) -> list[Row]:
 
 def _delivered(rows: Rows, row: Row, kind: str) -> Row:
     return {"kind": kind, "seconds": (rows.now - row["at"]).total_seconds()}
+
+
+def refuse_command(rows: Rows, p: Params) -> None:
+    for _ in rows.of("commands", id=p["id"], refused_at=None):
+        rows.change("commands", (p["id"],), refused_at=rows.now)
 
 
 def apply_command(rows: Rows, p: Params) -> None:
@@ -257,6 +292,7 @@ ANSWERS: Mapping[str, Answer] = {
     "decide_approval": decide_approval,
     "consume_decision": consume_decision,
     "consume_command": consume_command,
+    "refuse_command": refuse_command,
     "apply_command": apply_command,
     "put_aside": put_aside,
     "open_call": open_call,
