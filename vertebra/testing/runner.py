@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from vertebra.boundary.cel_child import CelChild
+from vertebra.compiler import AgentGraph
 from vertebra.engine.state import path, waits
 from vertebra.providers.reply_files import read_replies
 from vertebra.schemas.canonical import Json
@@ -64,7 +65,7 @@ async def run_scenario(scenario: Scenario, cel: CelChild | None = None) -> Resul
 
 async def play(
     project: Path,
-    graph: str | Path,
+    graph: str | Path | AgentGraph,
     given: Json,
     *,
     replies: Mapping[str, JsonValue] | None = None,
@@ -75,8 +76,8 @@ async def play(
 ) -> Outcome:
     """Play one run of a project's graph with this input, offline, to its end or until nobody does anything more.
 
-    `replies`: node to the entries of a reply file, in place of the project's own for this node. Raises Complaints,
-    NotFound, BadInput.
+    `graph`: a name, a file, or a graph of Python. `replies`: node to the entries of a reply file, in place of the
+    project's own for this node. Raises Complaints, NotFound, BadInput.
     """
     said: dict[str, Json] = {**read_replies(project / "replies"), **(replies or {})}
     acts = Acts.of(approvals or {}, commands)

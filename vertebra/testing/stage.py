@@ -16,7 +16,7 @@ from vertebra.boundary.cel_child import CelChild
 from vertebra.client.graphs import Published, publish, published
 from vertebra.client.people import Enrolment, enrol
 from vertebra.client.signing import Signer
-from vertebra.compiler import Project
+from vertebra.compiler import AgentGraph, Project
 from vertebra.policies.fields import nearest
 from vertebra.policies.seal import seal_key
 from vertebra.policies.signature import SigningKey
@@ -35,7 +35,7 @@ from vertebra.testing.requests import FakeEgress, secrets_of, sendable
 from vertebra.testing.rows import MemoryConnection, MemoryPool
 from vertebra.testing.tools import FakeHost, ToolAnswer, Workbench, fake_tools
 from vertebra.tools.registry import builtin_tools
-from vertebra.workers.compiling import Compiled, compile_file, whole_project
+from vertebra.workers.compiling import Compiled, compile_authored, compile_file, whole_project
 
 TESTER = AuthoredPerson(name="tester", roles=("author", "starter", "operator", "admin"))
 """Who publishes and starts, and who commands where a scenario names nobody."""
@@ -93,7 +93,7 @@ def everybody(project: Project) -> tuple[AuthoredPerson, ...]:
 @asynccontextmanager
 async def staged(
     project: Project | Path,
-    graph: str | Path | Compiled,
+    graph: str | Path | AgentGraph | Compiled,
     *,
     replies: Mapping[str, Json] | None = None,
     tools: Mapping[str, Sequence[ToolAnswer]] | None = None,
@@ -106,7 +106,7 @@ async def staged(
     `replies` answer in place of the models, by node; `tools` in place of tools. `clock` and `pool` are new by default.
     """
     project = whole_project(project) if isinstance(project, Path) else project
-    compiled = graph if isinstance(graph, Compiled) else compile_file(project, _file(project, graph))
+    compiled = _compiled(project, graph)
     clock = clock or Clock()
     pool = pool or MemoryPool(by_text(), clock.tick)
     bench = Workbench.of(tools or {})
@@ -119,6 +119,14 @@ async def staged(
         found = await _publish(MemoryConnection(pool), people, signers, compiled)
         specs = {**world.registry.specs, **{name: tool.spec for name, tool in project.tools.items()}}
         yield Stage(clock, pool, world, bench, found, people, signers, specs)
+
+
+def _compiled(project: Project, graph: str | Path | AgentGraph | Compiled) -> Compiled:
+    if isinstance(graph, Compiled):
+        return graph
+    if isinstance(graph, AgentGraph):
+        return compile_authored(project, graph)
+    return compile_file(project, _file(project, graph))
 
 
 def _file(project: Project, graph: str | Path) -> Path:

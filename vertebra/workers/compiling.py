@@ -26,7 +26,6 @@ from vertebra.tools.registry import builtin
 class Compiled:
     """A graph that may be published."""
 
-    file: Path
     graph: CompiledGraph
     texts: tuple[PinnedText, ...]
 
@@ -39,7 +38,11 @@ def compile_file(project: Project, path: Path) -> Compiled:
         text = path.read_bytes()
     except OSError as error:
         raise BadFile(f"cannot be read: {error.strerror}", at=str(name)) from None
-    authored = read_graph(text, str(name))
+    return compile_authored(project, read_graph(text, str(name)))
+
+
+def compile_authored(project: Project, authored: AgentGraph) -> Compiled:
+    """Compile a graph, read or built in Python, against the files of a project. Raises Complaints."""
     prices, unpriced = _prices(authored, project)
     files = _files(authored, project.folder)
     specs = {**builtin().specs, **{name: tool.spec for name, tool in project.tools.items()}}
@@ -62,7 +65,7 @@ def compile_file(project: Project, path: Path) -> Compiled:
     texts += [PinnedText("source", source.encode()) for source in sorted(sources)]
     if graph.prices is not None:
         texts.append(PinnedText("prices", pinned_prices(graph, prices).canonical))
-    return Compiled(path, graph, tuple(texts))
+    return Compiled(graph, tuple(texts))
 
 
 def _files(authored: AgentGraph, folder: Path) -> dict[str, str]:

@@ -12,12 +12,13 @@ from temporalio.client import WorkflowFailureError
 
 from tests.integration.runs.waits import ended, tasks, waiting
 from tests.stage import Stage
-from vertebra.client.graphs import PinnedText, publish
+from vertebra.client.graphs import publish
 from vertebra.client.signing import Signer
-from vertebra.compiler import AgentGraph, Catalogue, compile_graph
+from vertebra.compiler import AgentGraph
 from vertebra.schemas.canonical import digest_of
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.store.pool import connect
+from vertebra.workers.compiling import compile_authored, whole_project
 
 pytestmark = [
     pytest.mark.server,
@@ -105,11 +106,11 @@ async def built(request: pytest.FixtureRequest, stage: Stage, tmp_path: Path) ->
         made = made.conditional("begin", choose, "parse_pdf", "parse_word", input={"kind": "input.kind"})
     else:
         made = made.add_dynamic_router("begin", choose, ["parse_pdf", "parse_word"], input={"kind": "input.kind"})
-    graph = compile_graph(made, Catalogue(files={FILE: TEXT}))
+    compiled = compile_authored(whole_project(tmp_path), made)
     connection = await connect(str(stage.api.conninfo))
     async with connection:
-        await publish(connection, Signer("ada", stage.keys["ada"]), graph, [PinnedText("source", TEXT.encode())])
-    return graph
+        await publish(connection, Signer("ada", stage.keys["ada"]), compiled.graph, compiled.texts)
+    return compiled.graph
 
 
 async def test_a_function_that_the_builder_was_given_chooses_on_the_server(stage: Stage, built: CompiledGraph) -> None:

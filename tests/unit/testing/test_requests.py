@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vertebra.compiler import read_graph
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import Complaints
 from vertebra.testing import Outcome, ToolAnswer, play, read_scenarios, run_scenario
@@ -48,6 +49,16 @@ async def played(project: Path, *hosts: ToolAnswer, route: Json = "keep") -> Out
 async def test_a_host_and_a_function_answer_as_the_scenario_says(project: Path) -> None:
     """A cut connection is asked again; the router goes where it is told; nothing leaves."""
     outcome = await played(project, ToolAnswer(lost=True), ToolAnswer({"body": {"total": 5}}))
+
+    assert ("completed", ("look", "route", "keep"), {"total": 5.0}) == (outcome.status, outcome.path, outcome.output)
+
+
+async def test_a_graph_of_python_is_played_as_its_yaml_is(project: Path) -> None:
+    """Against the same project, which needs no file of it."""
+    (project / "graphs/asking.yaml").unlink()
+    tools = {"look": [ToolAnswer({"body": {"total": 5}})], "route": [ToolAnswer("keep")]}
+
+    outcome = await play(project, read_graph(GRAPH, "asking.yaml"), {"order": "7"}, tools=tools)
 
     assert ("completed", ("look", "route", "keep"), {"total": 5.0}) == (outcome.status, outcome.path, outcome.output)
 
