@@ -14,7 +14,8 @@ def read_replies(folder: Path) -> dict[str, Json]:
     """Node to the value of `folder/<node>.yaml`, each checked; empty without a folder. Raises Complaints."""
     found: dict[str, Json] = {}
     mistakes: list[GraphError] = []
-    for path in sorted(folder.glob("*.yaml")):
+    # editors leave links to nowhere beside a file that is being edited
+    for path in sorted(path for path in folder.glob("*.yaml") if path.is_file()):
         try:
             file = read_yaml(path.read_bytes(), file_of(path.stem))
             parse_entries(path.stem, file.value, file.marks)

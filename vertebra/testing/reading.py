@@ -63,7 +63,7 @@ def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
 
 def _files(project: Project, name: str | None) -> list[Path]:
     """The files of all scenarios, or those that give this name. Raises NotFound, or BadFile for what may hide it."""
-    paths = sorted((project.folder / FOLDER).glob("*.yaml"))
+    paths = sorted(path for path in (project.folder / FOLDER).glob("*.yaml") if path.is_file())
     if name is None:
         return paths
     named: dict[Path, Json] = {}

@@ -55,6 +55,16 @@ def call(project: Path, *args: str) -> int:
     return ended.value.code
 
 
+def test_what_an_editor_leaves_beside_a_file_is_no_scenario(project: Path) -> None:
+    """The lock of an editor is a link to nowhere: it hides neither scenarios nor replies."""
+    write(project, PLAIN)
+    for folder in ("tests", "replies"):
+        (project / folder / ".#plain.yaml").symlink_to("ada@laptop.4711")
+
+    assert ["plain"] == [scenario.name for scenario in read_scenarios(project)]
+    assert ["plain"] == [scenario.name for scenario in read_scenarios(project, "plain")]
+
+
 def test_the_help_lists_every_template() -> None:
     """What `vertebra init` offers is what the package holds."""
     assert [path.name for path in PROJECTS] == list(init.TEMPLATES)
