@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -18,7 +19,10 @@ from typer.main import get_command
 from vertebra.cli.endings import DONE, FAILED, code_of
 from vertebra.cli.options import PROJECT
 from vertebra.cli.terminal import visible
-from vertebra.schemas.errors import Complaints, VertebraError
+from vertebra.schemas.errors import Complaints, SettingsError, VertebraError
+
+_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""Refusals of the machine, which whoever started the command mends; anything else that nobody named is our defect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,22 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(FAILED)
+    except OSError as error:
+        if error.errno not in _MACHINE:
+            _end_as_defect(error)
+        refused = SettingsError(
+            error.strerror, at=error.filename, do="check its owner and mode, and the room on its disk"
+        )
+        _tell(refused)
+        sys.exit(code_of(refused))
     except Exception as error:  # the edge: whatever is left is a defect of ours, and a person reads this
-        sys.stderr.write(visible(f"error: {type(error).__name__}: {error}; {_kept()}") + "\n")
-        sys.exit(FAILED)
+        _end_as_defect(error)
     sys.exit(0)
+
+
+def _end_as_defect(error: Exception) -> NoReturn:
+    sys.stderr.write(visible(f"error: {type(error).__name__}: {error}; {_kept()}") + "\n")
+    sys.exit(FAILED)
 
 
 def _tell(error: VertebraError) -> None:

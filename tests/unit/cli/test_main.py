@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vertebra.cli import editor
 from vertebra.cli.main import WORDS, main
 
 
@@ -78,6 +80,67 @@ def test_no_file_is_overwritten(project: Path, capsys: pytest.CaptureFixture[str
 
     assert "not empty" in capsys.readouterr().err
     assert before == sorted(project.rglob("*"))
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_project_that_cannot_be_made_leaves_nothing(
+    was_there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full on the way is told, and is not in the way of the second try."""
+
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    monkeypatch.setattr(editor, "mark", full)
+    folder = tmp_path / "shop"
+    if was_there:
+        folder.mkdir()
+
+    assert 2 == call("init", str(folder))
+
+    said = capsys.readouterr().err
+    assert f"error: {folder}: the project cannot be made: No space left on device; nothing was made" in said
+    assert ([], was_there) == (list(folder.glob("*")), folder.exists())
+
+
+def test_a_file_of_the_name_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is in the way is called what it is."""
+    (tmp_path / "shop").write_text("")
+
+    assert 1 == call("init", str(tmp_path / "shop"))
+
+    assert "a file has this name" in capsys.readouterr().err
+
+
+def test_the_line_to_go_on_with_can_be_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a space is quoted."""
+    monkeypatch.chdir(tmp_path)
+
+    assert 0 == call("init", "my shop")
+
+    assert "cd 'my shop' && vertebra test" in capsys.readouterr().out
+
+
+def test_a_refusal_of_the_machine_is_no_defect(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may not write a file is told which one and what to look at; other errors of files stay defects."""
+
+    def refused(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/srv/shop/.vertebra/keys")
+
+    def unforeseen(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/srv/shop/x")
+
+    monkeypatch.setattr("vertebra.cli.main.app", refused)
+    assert 2 == call("doctor")
+    assert "error: /srv/shop/.vertebra/keys: Permission denied; check its owner" in capsys.readouterr().err
+
+    monkeypatch.setattr("vertebra.cli.main.app", unforeseen)
+    assert 1 == call("doctor")
+    assert "defect of vertebra" in capsys.readouterr().err
 
 
 def test_all_mistakes_of_a_graph_are_told_with_their_lines(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
