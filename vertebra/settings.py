@@ -391,8 +391,11 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 def _file(path: Path) -> dict[str, object]:
     try:
-        values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # -sig: some editors put a byte order mark in front, which YAML and Python pass over
+        values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise SettingsError("not valid UTF-8", at=path, do="save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"it is no TOML: {error}", at=path, do='write lines such as: name = "support"') from None
     except OSError as error:
         raise SettingsError(f"it cannot be read: {error.strerror}", at=path) from None

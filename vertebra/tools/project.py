@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
+from vertebra.policies.fields import nearest
 from vertebra.schemas.canonical import canonical_bytes, digest_of, json_text
 from vertebra.schemas.errors import BadTool, Complaints, GraphError, ToolError
 from vertebra.schemas.graph import Effect, Permission
@@ -83,7 +84,7 @@ def source_of(project: Path, path: Path) -> str:
     shown = path.relative_to(project).as_posix()
     try:
         data = path.read_bytes()
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # Python itself passes over a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise BadTool(f"cannot be read: {why}", at=f"{shown}:1") from None
@@ -195,4 +196,6 @@ def _terms(told: _Told, at: str) -> _Terms:
             "runs": "a project's tool runs in the sandbox; leave it out",
             "secrets": "a project's tool is given no secrets; send requests from an http node",
         }.get(name)
+        if first["type"] == "extra_forbidden" and do is None:
+            raise BadTool(f"@tool(...) takes no {name!r}", at=at, do=nearest(name, _Terms.model_fields)) from None
         raise BadTool(f"@tool(...) has a wrong {name!r}: {first['msg']}", at=at, do=do) from None

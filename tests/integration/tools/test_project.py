@@ -86,6 +86,14 @@ async def test_a_tool_is_reported_and_runs(tmp_path: Path, host: ToolHost) -> No
     assert ["level"] == made.spec.input_schema["required"]
 
 
+async def test_a_byte_order_mark_is_passed_over(tmp_path: Path, host: ToolHost) -> None:
+    """A file that an editor saved with a mark in front is the file without it, as for Python."""
+    [plain] = await described(tmp_path, host, GOOD)
+    [marked] = await described(tmp_path, host, "\ufeff" + GOOD)
+
+    assert plain.spec.digest == marked.spec.digest
+
+
 async def test_a_changed_file_is_another_tool(tmp_path: Path, host: ToolHost) -> None:
     """The pin covers the text, so an edit of a body alone gives another one; the old text goes on as it was."""
     [old] = await described(tmp_path, host, GOOD)
@@ -111,6 +119,14 @@ BAD = {
     "a fork bomb": ("import os\nwhile True: os.fork()\n", ":"),
     "no effect": (f"{HEAD}@tool()\ndef act() -> int:\n    'Act.'\n", ":2: it has no known effect class"),
     "another effect": (f"{HEAD}@tool(effect='safe')\ndef act() -> int:\n    'Act.'\n", ":2: it has no known effect"),
+    "no terms": (
+        f"{HEAD}@tool\ndef act() -> int:\n    'Act.'\n",
+        ":2: it cannot be imported: TypeError: write it with",
+    ),
+    "a mistyped term": (
+        f"{HEAD}@tool(effect='pure', timout='5s')\ndef act() -> int:\n    'Act.'\n",
+        ":2: @tool(...) takes no 'timout'; did you mean 'timeout'?",
+    ),
     "the worker": (f"{HEAD}@tool(effect='pure', runs='worker')\ndef act() -> int:\n    'Act.'\n", "in the sandbox"),
     "secrets": (
         f"{HEAD}@tool(effect='pure', secrets=['secret://env/PATH'])\ndef act() -> int:\n    'Act.'\n",

@@ -76,18 +76,26 @@ def test_an_address_that_somebody_set_leaves_out_the_local_services(project: Pat
         ("drafts = 7", "drafts"),
         ("[limits]\nefects = 1", "did you mean 'limits.effects'"),
         ("name = ", "no TOML"),
+        (b'name = "caf\xe9"', "not valid UTF-8; save it as UTF-8"),
         (f'gate_dsn = "postgresql://a:{SECRET}@h/d"', "no secret belongs"),
     ],
 )
-def test_a_wrong_file_stops_the_start(project: Path, text: str, said: str) -> None:
+def test_a_wrong_file_stops_the_start(project: Path, text: str | bytes, said: str) -> None:
     """An unknown key names the nearest, a wrong value its setting, and a secret is not repeated."""
-    (project / "vertebra.toml").write_text(text)
+    (project / "vertebra.toml").write_bytes(text.encode() if isinstance(text, str) else text)
 
     with pytest.raises(SettingsError) as caught:
         load(project, {})
 
     assert said in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_passed_over(project: Path) -> None:
+    """Some editors put one in front of every file, and the other files of a project may have it."""
+    (project / "vertebra.toml").write_text('\ufeffname = "shop"\n', encoding="utf-8")
+
+    assert "shop" == load(project, {}).settings.name
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,10 @@ def describe(source: str, file: str) -> Told:
 
 
 def _decorator(defined: list[tuple[Told, types.FunctionType]]) -> Callable[..., object]:
-    def tool(**terms: object) -> Callable[[types.FunctionType], object]:
+    def tool(*bare: object, **terms: object) -> Callable[[types.FunctionType], object]:
+        if bare:  # `@tool` alone, or terms without their names
+            raise TypeError("write it with its terms by name, such as @tool(effect='pure')")
+
         def register(function: types.FunctionType) -> object:
             defined.append((terms, function))
             return function
