@@ -18,6 +18,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError, WithJsonSchema
 
+from vertebra.policies.fields import nearest
 from vertebra.providers.errors import failure
 from vertebra.providers.protocol import Place
 from vertebra.schemas.call import ToolCall
@@ -211,8 +212,12 @@ def _entry(index: int, item: Json, complain: ComplaintList) -> Entry | None:
         return Entry.model_validate(item)
     except ValidationError as problem:
         for error in problem.errors(include_url=False, include_input=False):
-            place = ".".join(map(str, error["loc"]))
-            complain((index, *error["loc"]), f"entry {index + 1}: {place + ': ' if place else ''}{error['msg']}")
+            where, place = (index, *error["loc"]), ".".join(map(str, error["loc"]))
+            if error["type"] == "extra_forbidden":
+                do = nearest(place, Entry.model_fields) if len(error["loc"]) == 1 else None
+                complain(where, f"entry {index + 1} has no key {place!r}", do)
+            else:
+                complain(where, f"entry {index + 1}: {place + ': ' if place else ''}{error['msg']}")
         return None
 
 

@@ -115,7 +115,7 @@ async def _played(stage: Stage, run: RunId, given: Json, acts: Acts) -> Outcome:
     errors += [f"{ask.node}: waits for {WAITS[ask.kind]}" for ask in open_ if ask.kind in WAITS]
     if finish is not None and finish.error is not None:
         errors.append(f"{finish.error.type}: {finish.error.message}")
-    missing = [f"tools.{name}: the scenario gives no answer for this call" for name in stage.bench.missing]
+    missing = stage.bench.missing
     return Outcome(
         status=shown if finish is None else finish.end,
         path=tuple(node for node, _, _ in path(one.state)),

@@ -52,7 +52,7 @@ class Workbench:
     answers: dict[str, deque[ToolAnswer]] = field(default_factory=dict)
     called: list[ToolCalled] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    """Tools that were called, and for which nobody had given an answer."""
+    """What is wrong with each attempt that nobody had given an answer."""
 
     @classmethod
     def of(cls, answers: Mapping[str, Sequence[ToolAnswer]]) -> Workbench:
@@ -85,10 +85,16 @@ class Workbench:
         left = self.answers.get(name)
         answer = left.popleft() if left else None
         if answer is None and name not in HARMLESS:
-            self.missing.append(name)
+            self.missing.append(f"tools.{name}: {self._lack(left)}")
         elif answer is None or answer.error is None:
             self.called.append(ToolCalled(name, arguments, key))
         return answer
+
+    @staticmethod
+    def _lack(left: deque[ToolAnswer] | None) -> str:
+        if left is None:
+            return "the scenario gives no answer for this call"
+        return "the scenario's answers are used up; give one for each attempt, those that are tried again too"
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ def test_all_mistakes_are_told_with_their_lines(tmp_path: Path) -> None:
     with pytest.raises(Complaints) as caught:
         read_replies(tmp_path)
 
+    assert "replies/a.yaml:2: entry 2 has no key 'repyl'; did you mean 'reply'?" == str(caught.value.complaints[0])
     assert ["replies/a.yaml:2", "replies/a.yaml:3", "replies/b.yaml:1:15"] == [
         mistake.at for mistake in caught.value.complaints
     ]

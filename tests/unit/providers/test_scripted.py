@@ -183,7 +183,7 @@ async def test_text_that_cannot_be_stored_is_malformed(entry: Json) -> None:
     ("value", "says"),
     [
         ({"reply": "x"}, "a list of entries"),
-        ([{"reply": "x"}, {"repyl": "x"}], r"entry 2: repyl"),
+        ([{"reply": "x"}, {"repyl": "x"}], r"entry 2 has no key 'repyl'"),
         ([{"match": "(", "reply": "x"}], "no regular expression"),
         ([{"delay": "soon", "reply": "x"}], "no duration"),
         ([{"visit": 0, "reply": "x"}], "visit"),

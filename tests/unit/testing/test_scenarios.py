@@ -267,6 +267,17 @@ async def test_a_tool_without_an_answer_fails_the_scenario(project: Path, cel: C
     assert ("tools.python: the scenario gives no answer for this call",) == result.outcome.notes
 
 
+async def test_an_attempt_more_than_answers_is_told_as_that(project: Path, cel: CelChild) -> None:
+    """Who gave an answer, and forgot that what fails is tried again, is not told that there is none."""
+    turns = "{turns: [{tool_calls: [{tool: python, args: {code: '1'}}]}, {facts: [x], confidence: 0.9}]}"
+    write(project, PLAIN + f"replies: {{research: [{turns}]}}\ntools: {{python: [{{lost: true}}]}}")
+    [scenario] = read_scenarios(project)
+
+    result = await run_scenario(scenario, cel)
+
+    assert result.outcome.notes[0].startswith("tools.python: the scenario's answers are used up; give one for each")
+
+
 async def test_a_wait_that_nobody_ends_is_told(project: Path, cel: CelChild) -> None:
     """The notes of an outcome say what the run waits for, and where a scenario would answer it."""
     shutil.copy(SUPPORT / "tests/large_refund.yaml", project / "tests")
