@@ -75,7 +75,8 @@ def _check_state(row: Row, order: Order) -> None:
     if order.verb == "resume" and row["state"] == "completed":
         raise PolicyError(f"run {run!r} is completed: there is nothing to resume")
     if order.verb not in ("resume", "top_up", "renew") and ended:
-        raise PolicyError(f"run {run!r} has ended as {row['state']!r}", do=f"go on with it by: vertebra resume {run}")
+        do = None if row["state"] == "completed" else f"go on with it by: vertebra resume {run}"
+        raise PolicyError(f"run {run!r} has ended as {row['state']!r}", do=do)
 
 
 async def _placed(connection: Link, run: str, order: Order) -> Order:

@@ -101,4 +101,5 @@ def check_role(asked: Asked, person: Person, at: datetime) -> None:
             return
         raise PermissionDenied(f"{person.name!r} is backup: the approval has not been escalated yet", at=asked.id)
     needed = " or ".join(repr(role) for role in asked.assign) or "nobody"
-    raise PermissionDenied(f"{person.name!r} may not decide this; it needs {needed}", at=asked.id)
+    do = "sign as somebody who has it, with --as NAME; see: vertebra people list" if asked.assign else None
+    raise PermissionDenied(f"{person.name!r} may not decide this; it needs {needed}", at=asked.id, do=do)

@@ -77,6 +77,7 @@ async def test_a_skipped_node_is_left_out(shell: Shell) -> None:
     assert {"said": "nothing"} == await shell.result(handle)
     again = await shell.call("skip", handle.id, "broken")
     assert (1, True) == (again.code, "has ended" in again.err)
+    assert "vertebra resume" not in again.err  # which would be refused: it is completed
 
 
 async def test_a_retried_node_is_tried_again(shell: Shell) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vertebra.policies.decision import Asked, Person, Signed, author_of, check_decision
+from vertebra.policies.decision import Asked, Person, Signed, author_of, check_decision, check_role
 from vertebra.policies.signature import SigningKey, sign
 from vertebra.schemas.errors import PermissionDenied
 from vertebra.schemas.signed import Statement, instant
@@ -44,3 +44,14 @@ def test_who_lets_a_guardrail_pass_edits_nothing(kind: str) -> None:
     assert "approve" == check_decision(asked, signed("decision", verb="approve", digest="d"), [ADA]).verb
     with pytest.raises(PermissionDenied, match="may not change the call"):
         check_decision(asked, signed("decision", verb="edit", digest="d"), [ADA])
+
+
+@pytest.mark.parametrize(("assign", "does"), [(("support_lead",), True), ((), False)])
+def test_who_may_not_decide_reads_how_somebody_may(assign: tuple[str, ...], does: bool) -> None:
+    """On a laptop the keys of several people are there; where nobody is assigned, no name helps."""
+    asked = Asked("a", "r", "d", assign, (), None, None, "effect")
+
+    with pytest.raises(PermissionDenied, match="'ada' may not decide this") as refused:
+        check_role(asked, ADA, NOW)
+
+    assert does == ("--as NAME" in str(refused.value))
