@@ -61,12 +61,15 @@ class Project:
         return next((path for path in self.graphs if path.stem == name), None)
 
 
-def read_project(folder: Path) -> Project:
-    """Read a project folder. Paths in complaints are relative to it. Raises Complaints, or BadFile for no folder."""
+def read_project(folder: Path, aside: list[GraphError] | None = None) -> Project:
+    """Read a project folder. Paths in complaints are relative to it. Raises Complaints, or BadFile for no folder.
+
+    A prompt that is wrong, or stands in two files, is left out where there is a list for what is wrong with it.
+    """
     if not folder.is_dir():
         raise BadFile("there is no such folder", at=str(folder), do="name the folder that holds vertebra.toml")
     errors: list[GraphError] = []
-    prompts, places = _prompts(folder, errors)
+    prompts, places = _prompts(folder, errors if aside is None else aside)
     prices = _rows(folder, "prices.yaml", AuthoredPrice, lambda row: f"{row.provider}/{row.model}", errors)
     people = _rows(folder, "people.yaml", AuthoredPerson, lambda row: row.name, errors)
     if errors:
@@ -95,9 +98,10 @@ def _prompts(folder: Path, errors: list[GraphError]) -> tuple[dict[str, Prompt],
         if source is None or prompt is None:
             continue
         at = source.marks.at(("prompt",))
-        if prompt.ref in prompts:
+        if prompt.ref in places:
             do = f"raise the version of one, or take it away; the other is {places[prompt.ref]}"
             errors.append(BadFile(f"prompt {prompt.ref!r} stands in two files", at=at, do=do))
+            prompts.pop(prompt.ref, None)
         else:
             prompts[prompt.ref], places[prompt.ref] = prompt, at
     return prompts, places

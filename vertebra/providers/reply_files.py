@@ -10,10 +10,13 @@ from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import Complaints, GraphError
 
 
-def read_replies(folder: Path) -> dict[str, Json]:
-    """Node to the value of `folder/<node>.yaml`, each checked; empty without a folder. Raises Complaints."""
+def read_replies(folder: Path, aside: list[GraphError] | None = None) -> dict[str, Json]:
+    """Node to the value of `folder/<node>.yaml`, each checked; empty without a folder. Raises Complaints.
+
+    A file that is wrong is left out where there is a list for what is wrong with it.
+    """
     found: dict[str, Json] = {}
-    mistakes: list[GraphError] = []
+    mistakes: list[GraphError] = [] if aside is None else aside
     # editors leave links to nowhere beside a file that is being edited
     for path in sorted(path for path in folder.glob("*.yaml") if path.is_file()):
         try:
@@ -24,6 +27,6 @@ def read_replies(folder: Path) -> dict[str, Json]:
             mistakes.extend(several.complaints)
         except GraphError as mistake:
             mistakes.append(mistake)
-    if mistakes:
+    if mistakes and aside is None:
         raise Complaints(mistakes)
     return found

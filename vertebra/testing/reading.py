@@ -16,6 +16,7 @@ from vertebra.compiler import Project
 from vertebra.compiler.durations import DURATION, MONEY, microusd, seconds
 from vertebra.policies.fields import inspect_fields, nearest
 from vertebra.providers.reply_files import read_replies
+from vertebra.providers.scripted import file_of
 from vertebra.schemas.audit import OPERATIONS
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadFile, Complaints, GraphError, NotFound
@@ -41,10 +42,12 @@ _Model = TypeVar("_Model", bound=BaseModel)
 def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
     """The scenarios of a project, or the one of this name, in order of file. Raises Complaints, NotFound.
 
-    Of a name, mistakes in files that are not its own are passed over.
+    Of a name, mistakes in files that it does not need are passed over: of other scenarios and graphs, and in prompts,
+    tools and replies.
     """
-    project = whole_project(folder)
-    replies = read_replies(folder / "replies")
+    aside: list[GraphError] | None = None if name is None else []
+    project = whole_project(folder, aside=aside)
+    replies = read_replies(folder / "replies", aside)
     compiled: dict[str, Compiled] = {}
     found: list[Scenario] = []
     mistakes: list[GraphError] = []
@@ -56,9 +59,15 @@ def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
         except GraphError as mistake:
             mistakes.append(mistake)
     mistakes += _twice(found)
-    if mistakes:
-        raise Complaints(mistakes)
+    if mistakes or any(_answers_in(mistake, found) for mistake in aside or ()):
+        raise Complaints([*(aside or ()), *mistakes])
     return found
+
+
+def _answers_in(mistake: GraphError, found: Iterable[Scenario]) -> bool:
+    """Whether it stands in the replies of a node of these scenarios: without them the graph compiles all the same."""
+    file = (mistake.at or "").partition(":")[0]
+    return any(file == file_of(node) for scenario in found for node in scenario.compiled.graph.nodes)
 
 
 def _files(project: Project, name: str | None) -> list[Path]:

@@ -93,10 +93,16 @@ def source_of(project: Path, path: Path) -> str:
     return text
 
 
-async def describe_all(project: Path, files: Sequence[Path], host: ToolHost) -> tuple[ProjectTool, ...]:
-    """Every tool of these files. Raises Complaints with everything that is wrong, each at its file and line."""
+async def describe_all(
+    project: Path, files: Sequence[Path], host: ToolHost, aside: list[GraphError] | None = None
+) -> tuple[ProjectTool, ...]:
+    """Every tool of these files. Raises Complaints with everything that is wrong, each at its file and line.
+
+    A file that is wrong, and tools of one name, are left out where there is a list for what is wrong with them.
+    """
     found: dict[str, ProjectTool] = {}
-    wrong: list[GraphError] = []
+    doubtful: set[str] = set()
+    wrong: list[GraphError] = [] if aside is None else aside
     for path in files:
         try:
             told = await describe_file(project, path, host)
@@ -109,10 +115,11 @@ async def describe_all(project: Path, files: Sequence[Path], host: ToolHost) -> 
             if taken is not None:
                 message = f"the name {one.spec.name!r} is taken by {taken}"
                 wrong.append(BadTool(message, at=one.at, do="give the tool another name"))
+                doubtful.add(one.spec.name)
             found.setdefault(one.spec.name, one)
-    if wrong:
+    if wrong and aside is None:
         raise Complaints(wrong)
-    return tuple(found[name] for name in sorted(found))
+    return tuple(found[name] for name in sorted(set(found) - doubtful))
 
 
 async def describe_file(project: Path, path: Path, host: ToolHost) -> tuple[ProjectTool, ...]:

@@ -14,7 +14,7 @@ from vertebra.ledger.prices import UNLISTED, price_of
 from vertebra.providers.registry import known_words
 from vertebra.schemas.authored import AgentGraph
 from vertebra.schemas.canonical import canonical_bytes, digest_of
-from vertebra.schemas.errors import BadFile, Unpriced
+from vertebra.schemas.errors import BadFile, GraphError, Unpriced
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.money import PriceTable
 from vertebra.tools.host_client import ToolHost
@@ -79,27 +79,28 @@ def _files(authored: AgentGraph, folder: Path) -> dict[str, str]:
     return found
 
 
-def whole_project(folder: Path, python: Path | None = None) -> Project:
+def whole_project(folder: Path, python: Path | None = None, aside: list[GraphError] | None = None) -> Project:
     """A project with the tools that its files define, as a sandboxed child reports them. Raises Complaints.
 
-    `python` is the interpreter inside the sandbox. A project without files in tools/ starts no process.
+    `python` is the interpreter inside the sandbox. A project without files in tools/ starts no process. Prompts and
+    tools that are wrong are left out where there is a list for what is wrong with them.
     """
-    project = read_project(folder)
+    project = read_project(folder, aside)
     if not tool_files(folder):
         return project
 
     async def described() -> Project:
         async with ToolHost(python=str(python) if python else None) as host:
-            return await with_tools(project, host)
+            return await with_tools(project, host, aside)
 
     # in a thread of its own: some callers have a loop, others have none
     with ThreadPoolExecutor(1) as threads:
         return threads.submit(lambda: asyncio.run(described())).result()
 
 
-async def with_tools(project: Project, host: ToolHost) -> Project:
+async def with_tools(project: Project, host: ToolHost, aside: list[GraphError] | None = None) -> Project:
     """The same project with its own tools. Raises Complaints."""
-    tools = await describe_all(project.folder, tool_files(project.folder), host)
+    tools = await describe_all(project.folder, tool_files(project.folder), host, aside)
     return replace(project, tools={tool.spec.name: tool for tool in tools})
 
 

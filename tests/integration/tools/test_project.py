@@ -201,7 +201,7 @@ async def test_a_bad_tool_is_a_named_failure(
 
 
 async def test_every_mistake_of_every_file_is_told(tmp_path: Path, host: ToolHost) -> None:
-    """One broken file hides no other, and two tools of one name or of vertebra's are told."""
+    """One broken file hides no other, and two tools of one name or of vertebra's are told; aside, they are left out."""
     folder = tmp_path / "tools"
     folder.mkdir()
     one = f"{HEAD}@tool(effect='pure')\ndef NAME() -> int:\n    'Act.'\n    return 1\n"
@@ -218,3 +218,7 @@ async def test_every_mistake_of_every_file_is_told(tmp_path: Path, host: ToolHos
         await describe_all(tmp_path, tool_files(tmp_path), host)
 
     assert ["tools/b.py:2", "tools/c.py:2", "tools/d.py:1"] == [one.at for one in refused.value.complaints]
+    aside: list[GraphError] = []
+    (folder / "e.py").write_text(one.replace("NAME", "sound"))
+    assert ["sound"] == [tool.spec.name for tool in await describe_all(tmp_path, tool_files(tmp_path), host, aside)]
+    assert [str(mistake) for mistake in refused.value.complaints] == [str(mistake) for mistake in aside]

@@ -150,6 +150,55 @@ def test_one_scenario_is_played_whatever_stands_in_other_files(project: Path, ot
         read_scenarios(project, "plain")
 
 
+NO_BWRAP = pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("prompts/other.yaml", "prompt: other\n"),
+        ("prompts/odd.yaml", "a: [\n"),
+        ("replies/other.yaml", "- {reply: 1, match: 2}\n"),
+        ("graphs/other.yaml", "graph: other\n"),
+        pytest.param("tools/other.py", "import nothing_of_this_name\n", marks=NO_BWRAP),
+    ],
+)
+def test_one_scenario_is_played_whatever_stands_in_files_that_it_does_not_need(
+    project: Path, file: str, text: str
+) -> None:
+    """Prompt, tool, replies and graph that its own graph does not use may be wrong; without a name all is told."""
+    write(project, PLAIN)
+    (project / file).parent.mkdir(exist_ok=True)
+    (project / file).write_text(text, encoding="utf-8")
+    if file.startswith("graphs/"):
+        write(project, PLAIN.replace("plain", "other").replace("customer-support", "other"), "other")
+
+    assert ["plain"] == [scenario.name for scenario in read_scenarios(project, "plain")]
+    with pytest.raises(Complaints, match=file.removesuffix(".yaml")):
+        read_scenarios(project)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("prompts/classify.yaml", "a: [\n"), ("replies/classify.yaml", "- {reply: 1, match: 2}\n")]
+)
+def test_one_scenario_tells_what_is_wrong_with_files_that_it_needs(project: Path, file: str, text: str) -> None:
+    """Its graph's prompts and the replies of its nodes: the mistake is told where it stands."""
+    write(project, PLAIN)
+    (project / file).write_text(text, encoding="utf-8")
+
+    with pytest.raises(Complaints, match=file):
+        read_scenarios(project, "plain")
+
+
+def test_a_prompt_that_stands_in_two_files_is_none_of_both(project: Path) -> None:
+    """Nobody plays a scenario with the one that happened to be read first."""
+    write(project, PLAIN)
+    shutil.copy(project / "prompts/classify.yaml", project / "prompts/zz.yaml")
+
+    with pytest.raises(Complaints, match="stands in two files"):
+        read_scenarios(project, "plain")
+
+
 def test_a_scenario_that_is_not_found_may_stand_in_a_file_that_cannot_be_read(project: Path) -> None:
     """Then that is told; else the nearest name."""
     write(project, PLAIN)
