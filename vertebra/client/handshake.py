@@ -17,6 +17,13 @@ _OTHER_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 _DATES = (9, 10)
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+_PLAIN = ("wrong version number", "record layer failure")
+"""What OpenSSL says, older and newer, to an answer that is no TLS."""
+_VERSIONS = ("protocol version", "unsupported protocol", "wrong ssl version")
+_NO_NAME = "unrecognized name"
+_NO_HTTP2 = "no application protocol"
+_OF_CLIENTS = ("certificate", "unknown ca", "access denied", "decrypt error", "handshake failure")
+"""The alerts that a server sends to a client whose certificate is missing or bad (RFC 8446, section 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +49,13 @@ async def explain(address: str, tls: ClientConfigTLS | None) -> Trouble | None:
     except ssl.SSLCertVerificationError as error:
         return _distrusted(error, name)
     except ssl.SSLError as error:
-        return None if tls is None else _broken(error, tls)
+        return None if tls is None else _broken(error, tls, name)
     except ConnectionResetError:
         return None if tls is None else _NO_TLS_THERE
     except (OSError, TimeoutError, ValueError):
         return None
     try:
-        return _NO_TLS_HERE if tls is None else await _heard(reader, writer, tls)
+        return _NO_TLS_HERE if tls is None else await _heard(reader, writer, tls, name)
     finally:
         writer.transport.abort()  # a polite end would wait for the other side's
         with contextlib.suppress(OSError):
@@ -81,7 +88,9 @@ def _path(source: object) -> str | None:
     return None if source is None else str(source)
 
 
-async def _heard(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: ClientConfigTLS) -> Trouble | None:
+async def _heard(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: ClientConfigTLS, name: str
+) -> Trouble | None:
     """Since TLS 1.3 a server looks at the client's certificate after the client thinks that all is well."""
     try:
         async with asyncio.timeout(_WAIT_S):
@@ -89,7 +98,7 @@ async def _heard(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls
             await writer.drain()
             return None if await reader.read(1) else _shown_out(tls)
     except ssl.SSLError as error:
-        return _broken(error, tls)
+        return _broken(error, tls, name)
     except ConnectionError:
         return _shown_out(tls)
     except TimeoutError:
@@ -105,11 +114,27 @@ def _distrusted(error: ssl.SSLCertVerificationError, name: str) -> Trouble:
     return Trouble(what, "name the file of the authority that signed it: VERTEBRA_TEMPORAL_TLS_CA")
 
 
-def _broken(error: ssl.SSLError, tls: ClientConfigTLS) -> Trouble:
-    reason = error.reason or ""
-    if "ALERT" in reason:
-        return _shown_out(tls, f" ({reason.lower().replace('_', ' ')})")
-    return _NO_TLS_THERE
+def _broken(error: ssl.SSLError, tls: ClientConfigTLS, name: str) -> Trouble:
+    said = (
+        (error.reason or str(error)).replace("_", " ").lower()
+    )  # a reason that Python does not know stands in the text
+    if _has(said, _PLAIN):
+        return _NO_TLS_THERE
+    if _has(said, _VERSIONS):
+        return Trouble(f"TLS fails: it speaks no version that we speak ({said})", "let it speak TLS 1.2 or newer")
+    if _NO_NAME in said:
+        return Trouble(f"TLS fails: it knows no server {name!r} ({said})", "correct VERTEBRA_TEMPORAL_TLS_SERVER_NAME")
+    if _NO_HTTP2 in said:
+        return Trouble(
+            f"TLS fails: it is no Temporal, which speaks HTTP/2 ({said})", "correct VERTEBRA_TEMPORAL_ADDRESS"
+        )
+    if "alert" in said and _has(said, _OF_CLIENTS):
+        return _shown_out(tls, f" ({said})")
+    return Trouble(f"TLS fails ({said})", "see the log of what answers at VERTEBRA_TEMPORAL_ADDRESS")
+
+
+def _has(said: str, words: tuple[str, ...]) -> bool:
+    return any(word in said for word in words)
 
 
 def _shown_out(tls: ClientConfigTLS, reason: str = "") -> Trouble:
