@@ -1,4 +1,4 @@
-"""A host of the tests' own that runs may send requests to, as `shop.example`."""
+"""A host of the tests' own that runs may send requests to, as `shop.example`, and a graph that asks it once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,33 @@ from dataclasses import dataclass, field, replace
 from tests.servers import Asked, reply, serving
 from vertebra.activities.world import World
 from vertebra.boundary.egress import Egress, Reach
+from vertebra.schemas.canonical import Json
 
 CANARY = "sk-canary-2206"
 KEY = "secret://env/SHOP_KEY"
+READS = "method: GET"
+KEYED = "method: POST, headers: {Idempotency-Key: {value: call}}"
+ONCE = "method: POST, approval: {never: a test}"
+ASKS = """
+graph: NAME
+version: 1.0.0
+input: {order: {type: string, required: true}}
+output: {total: {type: integer, from: ask.body.total}}
+spine: {principal: svc-support, permissions: [execute_tools], expires_in: 1h}
+nodes:
+  ask: {type: http, address: "http://HOST/silent/NAME", REQUEST, on_error: never}
+  never: {type: rules, default: {}}
+edges:
+  - ask -> end
+  - never -> end
+"""
+ANSWER: Json = {"status": 200, "headers": {}, "body": {"total": 41}}
+"""What the node `ask` gives, for a person to say."""
+
+
+def asking(name: str, host: str, request: str) -> str:
+    """A graph of this name that sends one request to `/silent`: READS, KEYED or ONCE."""
+    return ASKS.replace("NAME", name).replace("HOST", host).replace("REQUEST", request)
 
 
 @dataclass
@@ -30,6 +54,10 @@ class Shop:
     @property
     def host(self) -> str:
         return f"shop.example:{self.port}"
+
+    def keys_of(self, graph: str) -> list[str]:
+        """The idempotency keys of what a graph made by `asking` has sent; empty for a request without."""
+        return [one.headers.get("idempotency-key", "") for one in self.asked if one.path == f"/silent/{graph}"]
 
     def answer(self, asked: Asked) -> bytes:
         if asked.path.startswith("/broken") and self.broken:

@@ -6,7 +6,6 @@ import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 from pydantic import JsonValue
@@ -15,7 +14,7 @@ from tests.faults.accounts import check_accounts
 from tests.faults.killing import children, command_line, tool_host_of
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
-from tests.servers import Asked, reply, serving
+from tests.shop import ANSWER, KEYED, ONCE, READS, asking, open_shop
 from vertebra.client import commands
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.tool import ProjectTool
@@ -25,28 +24,8 @@ from vertebra.tools.project import describe_all, tool_files
 pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(300)]
 
 NO_BWRAP = pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)")
-ASKS = """
-graph: NAME
-version: 1.0.0
-input: {order: {type: string, required: true}}
-output: {total: {type: integer, from: ask.body.total}}
-spine: {principal: svc-support, permissions: [execute_tools], expires_in: 1h}
-nodes:
-  ask: {type: http, address: "http://127.0.0.1:PORT/NAME/{input.order}", REQUEST, on_error: never}
-  never: {type: rules, default: {}}
-edges:
-  - ask -> end
-  - never -> end
-"""
-ONCE = "method: POST, approval: {never: a test}"
-REQUESTS = {
-    "reads": "method: GET",
-    "keyed": "method: POST, headers: {Idempotency-Key: {value: call}}",
-    "happened": ONCE,
-    "did-not": ONCE,
-}
+REQUESTS = {"reads": READS, "keyed": KEYED, "happened": ONCE, "did-not": ONCE}
 SENT = {"reads": 2, "keyed": 2, "happened": 1, "did-not": 2}
-ANSWER: JsonValue = {"status": 200, "headers": {}, "body": {"total": 41}}
 
 CODE = """
 import time
@@ -101,33 +80,17 @@ edges:
 """
 
 
-@dataclass
-class Shop:
-    """A host that keeps whoever asks waiting, until it is told to answer."""
-
-    answers: bool = False
-    keys: dict[str, set[str]] = field(default_factory=dict)
-    """By the graph that asked."""
-
-    def answer(self, asked: Asked) -> bytes:
-        self.keys.setdefault(asked.path.split("/")[1], set()).add(asked.headers.get("idempotency-key", ""))
-        return reply(body=b'{"total": 41}', headers={"content-type": "application/json"}) if self.answers else b""
-
-
 async def test_a_request_that_lost_its_worker_is_sent_again_only_where_that_is_safe(
     plant: Plant, report: Callable[[str], None]
 ) -> None:
     """Reading and a keyed request go again, under one key; of any other a person says whether it happened."""
-    shop = Shop()
-    async with serving(shop.answer) as heard:
-        graphs = {
-            name: await plant.publish(_filled(ASKS, NAME=name, PORT=str(heard.port), REQUEST=request))
-            for name, request in REQUESTS.items()
-        }
-        async with plant.worker(plant.project({}), settings=_reaching(heard.port)):
+    async with open_shop() as shop:
+        shop.silent = len(REQUESTS)
+        here = f"127.0.0.1:{shop.port}"  # the worker is a process of its own, and knows no shop.example
+        graphs = {name: await plant.publish(asking(name, here, request)) for name, request in REQUESTS.items()}
+        async with plant.worker(plant.project({}), settings=_reaching(here)):
             runs = {name: (await plant.stage.start(graph, {"order": "7"})).id for name, graph in graphs.items()}
-            await _until(lambda: len(heard.asked) == len(runs))
-            shop.answers = True
+            await _until(lambda: len(shop.asked) == len(runs))
             plant.supervisor.kill("worker")
             ended, asked = await _all_end(plant, runs, ANSWER)
 
@@ -136,8 +99,9 @@ async def test_a_request_that_lost_its_worker_is_sent_again_only_where_that_is_s
     assert dict.fromkeys(runs, ("completed", b'{"total":41}')) == {
         name: (row["state"], bytes(row["output"])) for name, row in ended.items()
     }
-    assert SENT == Counter(one.path.split("/")[1] for one in heard.asked)
-    assert {"reads": {""}} == {name: keys for name, keys in shop.keys.items() if len(keys) != 1 or "" in keys}
+    keys = {name: shop.keys_of(name) for name in runs}
+    assert SENT == {name: len(found) for name, found in keys.items()}
+    assert {"reads": {""}} == {name: {*found} for name, found in keys.items() if len({*found}) != 1 or "" in found}
     assert {"happened": 1, "did-not": 1} == asked
     assert {name: ["unknown", "settled"] for name in ("reads", "keyed", "did-not")} | {"happened": ["unknown"]} == {
         name: await _attempts(plant, run) for name, run in runs.items()
@@ -213,9 +177,8 @@ def _filled(text: str, **parts: str) -> str:
     return text
 
 
-def _reaching(port: int) -> dict[str, str]:
+def _reaching(here: str) -> dict[str, str]:
     """Settings of a worker that may send requests to this port of this machine."""
-    here = f"127.0.0.1:{port}"
     return {
         "VERTEBRA_EGRESS_HOSTS": here,
         "VERTEBRA_EGRESS_INSIDE": here,

@@ -10,9 +10,8 @@ import pytest
 
 from tests.integration.runs.waits import ended, tasks, waiting
 from tests.integration.workers.desk import WAYS, goes_on, until
-from tests.shop import Shop
+from tests.shop import ANSWER, KEYED, ONCE, Shop, asking
 from tests.stage import Stage
-from vertebra.schemas.canonical import Json
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.store.transaction import Row
 from vertebra.tools.project import describe_all, tool_files
@@ -68,17 +67,6 @@ edges:
   - even -> broken
   - odd -> broken
 """
-SILENT = """
-graph: NAME
-version: 1.0.0
-input: {order: {type: string, required: true}}
-output: {total: {type: integer, from: ask.body.total}}
-spine: {principal: svc-support, permissions: [execute_tools], expires_in: 1h}
-nodes:
-  ask: {type: http, method: POST, address: "http://HOST/silent/NAME", REQUEST}
-"""
-KEYED = "headers: {Idempotency-Key: {value: call}}"
-ONCE = "approval: {never: a test}"
 FINISHED = """
 select c.node, c.id, c.status, c.result, a.n, a.state from calls c left join attempts a on a.call = c.id
 where c.run = %(run)s and c.node <> 'broken' order by c.node, a.n
@@ -135,26 +123,23 @@ async def test_a_request_in_flight_is_sent_again_only_under_its_key(
 ) -> None:
     """The run ended before the host answered: a keyed request goes again, of any other a person says if it arrived."""
     name = f"silent-{'keyed' if times == 2 else 'once'}-{history}".lower()
-    text = SILENT.replace("NAME", name).replace("HOST", shop.host).replace("REQUEST", request_of)
-    graph = stage.compile(text)
+    graph = stage.compile(asking(name, shop.host, request_of))
     await stage.publish(graph)
     shop.silent = 1
 
     handle = await stage.start(graph, {"order": "7"})
-    await until(lambda: heard(shop, name))
+    await until(lambda: _heard(shop, name))
     await goes_on(stage, handle, history)
     if times == 1:
         wait = await waiting(handle.id, stage, "blocked")
         assert "UnknownOutcome" == json.loads(bytes(wait["error"]))["type"]
-        answer: dict[str, Json] = {"status": 200, "headers": {}, "body": {"total": 41}}
-        await stage.command(handle.id, "override", "ask", 1, arguments=answer)
+        await stage.command(handle.id, "override", "ask", 1, arguments=ANSWER)
     output, run = await ended(stage.client.get_workflow_handle(handle.id), stage)
 
     assert ("completed", 1, {"total": 41}) == (run["state"], run["epoch"], output)
-    keys = await heard(shop, name)
+    keys = shop.keys_of(name)
     assert (times, 1) == (len(keys), len(set(keys)))
 
 
-async def heard(shop: Shop, name: str) -> list[str]:
-    """The keys of the requests that came from this graph."""
-    return [one.headers["idempotency-key"] for one in shop.asked if one.path == f"/silent/{name}"]
+async def _heard(shop: Shop, name: str) -> list[str]:
+    return shop.keys_of(name)
