@@ -38,7 +38,12 @@ def compile_file(project: Project, path: Path) -> Compiled:
         text = path.read_bytes()
     except OSError as error:
         raise BadFile(f"cannot be read: {error.strerror}", at=str(name)) from None
-    return compile_authored(project, read_graph(text, str(name)))
+    authored = read_graph(text, str(name))
+    if path.parent.resolve() == (project.folder / "graphs").resolve() and path.stem != authored.graph:
+        # a copy that kept the name of its graph would take its place, silently
+        at = authored.places.at(("graph",))
+        raise BadFile(f"graph {authored.graph!r} stands in a file of another name", at=at, do="give both the same")
+    return compile_authored(project, authored)
 
 
 def compile_authored(project: Project, authored: AgentGraph) -> Compiled:

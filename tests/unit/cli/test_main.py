@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -156,6 +157,19 @@ def test_all_mistakes_of_a_graph_are_told_with_their_lines(project: Path, capsys
     [found] = json.loads(capsys.readouterr().out)
     assert len(found["complaints"]) >= 2
     assert all(one["at"].startswith("graphs/customer-support.yaml:") for one in found["complaints"])
+
+
+def test_a_copy_of_a_graph_has_to_be_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files of one graph would be published in turn, and a name on a command line would mean one of them."""
+    shutil.copy(project / "graphs/customer-support.yaml", project / "graphs/refunds.yaml")
+
+    assert 1 == call("--project", str(project), "check")
+
+    said = capsys.readouterr().out
+    assert (
+        "graphs/refunds.yaml:2: graph 'customer-support' stands in a file of another name; give both the same" in said
+    )
+    assert "customer-support@1.0.0 is sound" in said
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_the_page_compiles_it_against_a_project(tmp_path: Path, monkeypatch: pyt
     """The page's own lines give the graph and the texts that `vertebra publish` takes for the YAML."""
     project = tmp_path / "support"
     copytree(TEMPLATES / "customer-support", project)
-    file = project / "graphs" / "sort.yaml"
+    file = project / "graphs" / "sort-a-ticket.yaml"
     file.write_text(EXAMPLES[0], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
