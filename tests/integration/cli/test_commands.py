@@ -15,6 +15,7 @@ from tests.integration.workers.desk import keeping
 from tests.stage import Stage
 from vertebra.client.runs import standing
 from vertebra.schemas.graph import CompiledGraph
+from vertebra.store.transaction import Query, Transaction
 from vertebra.workers.keeper import Times
 
 pytestmark = [pytest.mark.server]
@@ -161,8 +162,20 @@ async def test_a_run_is_at_the_node_whose_call_is_out(shell: Shell) -> None:
 
     async with shell.stage.api.connection() as connection:
         assert "slow" == (await standing(connection, [handle.id]))[handle.id]["node"]
+    assert "slow" == await at_between_two_calls(shell.stage, handle.id, "slow")
     await shell.done("abort", handle.id)
     await shell.ends(handle)
+
+
+async def at_between_two_calls(stage: Stage, run: str, node: str) -> str:
+    """Where the run is once this call of the node is answered and its next has not left; nothing of it is kept."""
+    sql = "update calls set status = 'done', ended_at = clock_timestamp() where run = %(run)s and node = %(node)s"
+    async with stage.owner.connection() as connection:
+        answered = Transaction(connection)
+        await answered.trip([Query("answered", sql, {"run": run, "node": node})])
+        found = await standing(connection, [run])
+        await answered.rollback()
+    return str(found[run]["node"])
 
 
 async def out(stage: Stage, run: str, node: str) -> None:

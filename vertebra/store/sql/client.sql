@@ -118,12 +118,15 @@ order by started_at desc limit %(limit)s;
 
 -- name: standing
 -- Where some runs are now, with what they wait for and the node that waits, else the one whose call is out, else the one
--- that moved last. `told`: a person has said something that the run has not looked at yet, so it will still move.
+-- that was answered or moved last. `told`: a person has said something that the run has not looked at yet, so it will still move.
 select r.id, r.state, r.spent_microusd, r.spent_tokens, r.error, r.started_at, r.ended_at, now() as now,
     coalesce(
         (select w.node from waits w where w.run = r.id order by w.since, w.node, w.visit limit 1),
         (select c.node from calls c where c.run = r.id and c.status = 'intended' and r.ended_at is null
             order by c.at desc, c.id limit 1),
+        -- between two calls of one node: its envelope is not written yet, so the newest is that of the node before it
+        (select c.node from calls c where c.run = r.id and r.ended_at is null
+            and c.ended_at > (select max(e.at) from envelopes e where e.run = r.id) order by c.ended_at desc, c.id limit 1),
         (select e.node from envelopes e where e.run = r.id order by e.id desc limit 1)
     ) as node,
     (select count(*) from envelopes e where e.run = r.id and e.kind = 'task') as done,
