@@ -74,7 +74,7 @@ async def _serve(desk: Desk, stop: asyncio.Event) -> None:
         await supervisor.add(worker_spec(with_services, port))
         watch = Watch(with_services)
         await watch.look()
-        _tell(with_services, supervisor.services)
+        _tell(with_services, supervisor.services, next(iter(watch.sound), "GRAPH"))
         while not stop.is_set():
             await asyncio.sleep(_LOOK_EVERY_S)
             await watch.look()
@@ -142,6 +142,9 @@ class Watch:
 
     desk: Desk
     seen: frozenset[tuple[str, int, int]] = frozenset()
+    sound: tuple[str, ...] = ()
+    """The graphs that compiled at the last look."""
+    complained: bool = False
 
     async def look(self) -> None:
         """Publish what has changed since the last look; mistakes are told and wait for the next change."""
@@ -149,15 +152,18 @@ class Watch:
         if now == self.seen:
             return
         self.seen = now
+        # after a mistake silence would say that it is still there
+        tell_all, self.complained = self.complained, False
         try:
-            await self._publish()
+            await self._publish(tell_all=tell_all)
         except VertebraError as error:
             self._complain(error)
 
-    async def _publish(self) -> None:
+    async def _publish(self, *, tell_all: bool) -> None:
         await enrol(self.desk)
         settings = self.desk.settings
         project = await asyncio.to_thread(whole_project, settings.project, settings.sandbox_python)
+        self.sound = ()
         for file in project.graphs:
             try:
                 compiled = compile_file(project, file)
@@ -165,10 +171,12 @@ class Watch:
                 self._complain(error)
                 continue
             version, outcome = await publish_draft(self.desk, compiled)
-            if outcome != "unchanged":
+            self.sound += (compiled.graph.name,)
+            if outcome != "unchanged" or tell_all:
                 self.desk.out.say(f"{outcome} {compiled.graph.name}@{version}")
 
     def _complain(self, error: VertebraError) -> None:
+        self.complained = True
         for one in error.complaints if isinstance(error, Complaints) else (error,):
             self.desk.out.say(f"error: {one}")
 
@@ -183,7 +191,7 @@ def _stamps(project: Path) -> Iterable[tuple[str, int, int]]:
             yield str(path), status.st_mtime_ns, status.st_size
 
 
-def _tell(desk: Desk, services: Services) -> None:
+def _tell(desk: Desk, services: Services, graph: str) -> None:
     shown: dict[str, Json] = {
         "project": str(desk.settings.project),
         "temporal": services.temporal_address,
@@ -194,5 +202,5 @@ def _tell(desk: Desk, services: Services) -> None:
         "person": desk.person,
     }
     lines = [f"  {name.replace('_', ' '):12} {value}" for name, value in shown.items() if value]
-    text = "\n".join(["vertebra is up; Ctrl-C stops it", *lines, "  try          vertebra run GRAPH --input k=v"])
+    text = "\n".join(["vertebra is up; Ctrl-C stops it", *lines, f"  try          vertebra run {graph} --input k=v"])
     desk.out.give(shown, text)

@@ -142,7 +142,8 @@ def _until_up(dev: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_a_question_is_answered(laptop: Laptop) -> None:
-    """From the command line to a result, in one command, with the path in the run's picture."""
+    """From the command line that `dev` proposes to a result, with the path in the run's picture."""
+    assert "vertebra run customer-support --input" in laptop.log
     found = laptop.run(*QUESTION)
 
     assert ("completed", None) == (found["state"], found["error"])
@@ -267,6 +268,7 @@ def test_an_edited_tool_is_what_the_next_run_uses(laptop: Laptop) -> None:
         answers.append(_gross(laptop))
         told = laptop.edit(file, TAX.replace("from typing", "import requests\nfrom typing"), "error: ")
         answers.append(_gross(laptop))
+        mended = laptop.edit(file, TAX.replace("119", "107"), "unchanged taxed@1.0.0+dev.")
         third = laptop.edit(file, TAX.replace("119", "100"), "published taxed@1.0.0+dev.")
         answers.append(_gross(laptop))
     finally:
@@ -275,6 +277,7 @@ def test_an_edited_tool_is_what_the_next_run_uses(laptop: Laptop) -> None:
 
     assert [119, 107, 107, 100] == answers
     assert 3 == len({first, second, third})
+    assert second == mended.replace("unchanged", "published")
     assert told.startswith("error: tools/tax.py:2: it cannot be imported: ModuleNotFoundError: ")
 
 
