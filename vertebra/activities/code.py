@@ -38,12 +38,14 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
     began = world.elapsed()
     job_id = f"{caller.call_id}.{caller.attempt}"
     try:
-        spec = _spec(node, caller)
+        named = graph.routes[node.id].take == "named"
+        spec = _spec(node, caller, {} if named else {"type": "string"})
         answer = await call_project_tool(spec, source, prepared.arguments, host=world.tool_host, job_id=job_id)
         targets = [target for edge in graph.routes[node.id].edges for target in edge.to]
-        if graph.routes[node.id].take == "named" and answer.value not in targets:
+        if named and answer.value not in targets:
             message = f"router {node.id!r} chose {json_text(answer.value)[:200]}, to which no edge leads"
-            raise BadToolOutput(message, do=f"its edges lead to: {', '.join(targets)}; override the node with one")
+            do = f"let it return the name of a node: {', '.join(targets)}; or override this node with one"
+            raise BadToolOutput(message, do=do)
     except ToolError as error:
         return _failed(error, node, caller, world.ms_since(began))
     duration_ms = world.ms_since(began)
@@ -55,12 +57,12 @@ async def perform(prepared: Prepared, graph: CompiledGraph, node: Node, caller: 
     )
 
 
-def _spec(node: Node, caller: Caller) -> ToolSpec:
+def _spec(node: Node, caller: Caller, answer: dict[str, JsonValue]) -> ToolSpec:
     return ToolSpec(
         name=node.id,
         description="A router.",
         input_schema={"type": "object"},
-        output_schema={"type": "string"},
+        output_schema=answer,
         effect="pure",
         runs="sandbox",
         timeout_s=min(caller.timeout_s, 3600),

@@ -30,7 +30,7 @@ TEXT = """
 def choose(kind: str) -> str:
     if kind == "crash":
         raise ValueError("no such kind")
-    return f"parse_{kind}"
+    return kind == "bool" or f"parse_{kind}"
 """
 GRAPH = """
 graph: NAME
@@ -71,6 +71,7 @@ async def test_a_router_leads_to_the_node_that_it_names(stage: Stage, name: str,
     [
         ("no-route", FIELD, "excel", "NoRoute", "'excel'"),
         ("no-edge", FUNCTION, "excel", "BadToolOutput", '"parse_excel"'),
+        ("bool", FUNCTION, "bool", "BadToolOutput", "true, to which"),
         ("crash", FUNCTION, "crash", "JobFailed", "no such kind"),
     ],
 )
@@ -86,7 +87,7 @@ async def test_a_choice_that_is_none_blocks_and_names_the_value(
     await stage.command(handle.id, "override", "route", 1, arguments={"next": "parse_pdf"})
     await ended(handle, stage)
 
-    assert (error, True) == (found["type"], said in found["message"])
+    assert (error, True) == (found["type"], said in found["message"]), found
     assert "parse_pdf#1" in await tasks(handle.id, stage)
 
 
