@@ -60,7 +60,8 @@ def read_scenarios(folder: Path, name: str | None = None) -> list[Scenario]:
             mistakes.append(mistake)
     mistakes += _twice(found)
     if mistakes or any(_answers_in(mistake, found) for mistake in aside or ()):
-        raise Complaints([*(aside or ()), *mistakes])
+        # a mistake of a graph is met again by each of its scenarios
+        raise Complaints(list({str(mistake): mistake for mistake in (*(aside or ()), *mistakes)}.values()))
     return found
 
 

@@ -210,6 +210,19 @@ def test_a_scenario_that_is_not_found_may_stand_in_a_file_that_cannot_be_read(pr
         read_scenarios(project, "plan")
 
 
+def test_a_mistake_of_a_graph_is_told_once(project: Path) -> None:
+    """However many scenarios play it."""
+    for name in ("plain", "other"):
+        write(project, PLAIN.replace("scenario: plain", f"scenario: {name}"), name)
+    file = project / "graphs/customer-support.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("draft -> send", "draft -> sned"), encoding="utf-8")
+
+    with pytest.raises(Complaints) as caught:
+        read_scenarios(project)
+
+    assert ["an edge names unknown node 'sned'"] == [mistake.message for mistake in caught.value.complaints]
+
+
 def test_all_mistakes_of_all_files_are_told_at_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two files with one mistake each: both are told, nothing is played, the code says that it is not sound."""
     write(project, PLAIN.replace("customer-support", "customer-suport"))
