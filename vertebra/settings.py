@@ -460,7 +460,8 @@ def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Sett
         name = name if name in origins else name.partition(".")[0]  # of a list, its items have no origins
         origin = origins.get(name, "settings")
         called = variable(name) if origin == "environment" else repr(name)
-        raise SettingsError(f"{called}: {first['msg']}", at=origin) from None
+        said = first["msg"].removeprefix("Value error, ")  # ours, which the validator hands on
+        raise SettingsError(f"{called}: {said}" if name else said, at=origin) from None
 
 
 def shown(settings: Settings) -> dict[str, Json]:

@@ -54,8 +54,10 @@ def test_a_way_out_is_opened_on_purpose_only(project: Path, text: str, said: str
     """Hosts and secrets are exact rules, and what weakens the guard needs a second setting that says so."""
     (project / "vertebra.toml").write_text(text)
 
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=said) as refused:
         load(project, {})
+    assert "Value error" not in str(refused.value), "the validator's own words"
+    assert "'': " not in str(refused.value), "a setting without a name"
 
 
 def test_an_address_that_somebody_set_leaves_out_the_local_services(project: Path) -> None:
