@@ -12,6 +12,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _DAY = timedelta(days=1)
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What an authority's key is for: Python 3.13 and newer believe no authority that does not say so."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,13 @@ class Authority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
-        made = _begun(self._name, self._name, self._key, _DAY).add_extension(constraints, critical=True)
+        self._id = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        made = (
+            _begun(self._name, self._name, self._key, _DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS, critical=True)
+            .add_extension(self._id, critical=False)
+        )
         self.cert = folder / f"{name}.pem"
         self.cert.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
 
@@ -39,7 +56,12 @@ class Authority:
         """A certificate for the host of this name, which ends so long from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         hosts = x509.SubjectAlternativeName([x509.DNSName(name)])
-        made = _begun(_named(name), self._name, key, ends).add_extension(hosts, critical=False)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._id)
+        made = (
+            _begun(_named(name), self._name, key, ends)
+            .add_extension(hosts, critical=False)
+            .add_extension(authority, critical=False)
+        )
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.cert.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
