@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -60,8 +61,8 @@ def _decoded(text: str | bytes, max_bytes: int, at: str) -> str:
 def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(key for index, key in enumerate(names) if key in names[:index])
+        # counted in one pass: a hostile text of a megabyte has a hundred thousand keys
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
     return found
 

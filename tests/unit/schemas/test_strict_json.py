@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vertebra.boundary.strict_json import check_value, read_json
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadJson
+from vertebra.schemas.strict_json import _no_duplicates
 
 CLEAN_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 SCALARS = (
@@ -106,3 +107,23 @@ def test_a_value_of_python_is_checked_too(value: object, reason: str) -> None:
         check_value(value, at="value")
 
     assert reason in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_found_in_one_pass() -> None:
+    """A key is compared with its equals only: among the keys of a large text that takes no longer than reading it."""
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    names = [Name(f"n{number}") for number in range(2000)]
+    with pytest.raises(ValueError, match="'n1999' stands twice"):
+        _no_duplicates([(name, 0) for name in (*names, Name("n1999"))])
+
+    assert compared < 2 * len(names)
