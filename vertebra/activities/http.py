@@ -39,6 +39,8 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_DELAY_S = 600.0
 _PARTS = frozenset({"method", "address", "headers", "body"})
 _PLACE = re.compile(r"\{(\d+)\}")
+_STEPS = ("", ".", "..")
+"""Segments that name nothing: a client or server takes them out, and with them the segment before."""
 _AGAIN = (408, 425, 500, 502, 504)
 _HIDDEN = "[secret]"
 
@@ -128,9 +130,23 @@ def _filled(values: dict[str, JsonValue], call: HttpCall) -> _Said:
     if call.address is None:
         address = _text(values.get("address"), "address")
     else:
-        # one segment or value each: nothing that a run gives can end the path or begin a query
-        address = _PLACE.sub(lambda at: quote(_text(values.get(f"address.{at[1]}"), "address"), safe=""), call.address)
+        path, mark, query = call.address.partition("?")
+        segments = [_segment(part, values) for part in path.split("/")]
+        address = "/".join(segments) + mark + _put(query, values)
     return _Said(call.method, address, _no_references(headers, call), body)
+
+
+def _put(text: str, values: dict[str, JsonValue]) -> str:
+    """Part of an address with its values: nothing that a run gives can end the path or begin a query."""
+    return _PLACE.sub(lambda at: quote(_text(values.get(f"address.{at[1]}"), "address"), safe=""), text)
+
+
+def _segment(part: str, values: dict[str, JsonValue]) -> str:
+    """One segment of the path. Raises BadArguments where the run's values would leave none, or a step upwards."""
+    found = _put(part, values)
+    if found != part and found in _STEPS:
+        raise BadArguments(f"a part of the address's path would be {found!r}", do="give it a text that names something")
+    return found
 
 
 def _edited(values: dict[str, JsonValue], call: HttpCall) -> _Said:
@@ -215,7 +231,7 @@ def _answer(fetched: Fetched, secrets: dict[str, str]) -> dict[str, JsonValue]:
     body = fetched.body
     for secret in secrets.values():
         body = body.replace(secret.encode(), _HIDDEN.encode())
-    read = _read(body, headers)
+    read = _read(body, headers, quotes=not secrets)
     answer: dict[str, JsonValue] = {"headers": dict(headers), "body": read}
     try:
         check_value(answer, at="answer")
@@ -247,7 +263,8 @@ def _blotted(value: JsonValue, secrets: dict[str, str]) -> JsonValue:
     return value
 
 
-def _read(body: bytes, headers: dict[str, str]) -> JsonValue:
+def _read(body: bytes, headers: dict[str, str], *, quotes: bool) -> JsonValue:
+    """The body by its type. `quotes` False: its error names no part of it, which may be a secret in other letters."""
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     if not body:
         return None
@@ -255,7 +272,8 @@ def _read(body: bytes, headers: dict[str, str]) -> JsonValue:
         try:
             return read_json(body, max_bytes=len(body), at="answer")
         except BadJson as error:
-            raise HttpFailed(f"the answer is no JSON: {error.message}", kind="malformed") from None
+            why = f": {error.message}" if quotes else ""
+            raise HttpFailed(f"the answer is no JSON{why}", kind="malformed") from None
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -23,7 +23,7 @@ async def read_body(response: httpx2.Response, limit: int) -> bytes:
     if coding in ("identity", ""):
         return await _plain(response, limit)
     if coding not in _WINDOW:
-        raise HttpFailed(f"the answer is encoded as {coding[:50]!r}", kind="malformed")
+        raise HttpFailed("the answer is encoded in a way that was not asked for", kind="malformed")
     return await _inflated(response, _WINDOW[coding], limit)
 
 

@@ -334,14 +334,16 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _redirected(ask: Ask, to: str) -> Ask:
     """The next request: on the same host, and without what was meant for the first."""
     here = parse(ask.address)
+    old = target_of(here)
+    # the new address is not quoted: a host may say back in it what it was sent
     try:
         there = parse(str(here.join(to))) if to.isprintable() else parse(to)
-    except (httpx2.InvalidURL, ValueError, UnicodeError):
-        raise EgressRefused(f"{str(target_of(here))!r} redirects to what is no address") from None
-    old, new = target_of(here), target_of(there)
+        new = target_of(there)
+    except (EgressRefused, httpx2.InvalidURL, ValueError, UnicodeError):
+        raise EgressRefused(f"{str(old)!r} redirects to what is no address") from None
     if old.host != new.host or (old.scheme == "https" and new.scheme != "https"):
-        do = "use the new address, if it is one to be trusted"
-        raise EgressRefused(f"{str(old)!r} redirects to {new.scheme}://{new}, another place", do=do)
+        do = "ask there yourself, and name the new address if it is one to be trusted"
+        raise EgressRefused(f"{str(old)!r} redirects to another place", do=do)
     kept = {name: value for name, value in ask.headers.items() if name.lower() not in SECRET_HEADERS | ask.private}
     return replace(ask, address=str(there), headers=kept)
 

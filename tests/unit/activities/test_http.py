@@ -123,16 +123,38 @@ async def test_the_answer_is_kept_without_secrets() -> None:
     assert CANARY not in repr(ended)
 
 
+NUMBERED = "".join(f"\\u{ord(letter):04x}" for letter in CANARY)
+
+
 async def test_a_secret_said_back_in_other_letters_is_masked_too() -> None:
     """JSON can write each letter as a number, and a name is text as well as a value."""
     async with shopping() as shop:
-        numbered = "".join(f"\\u{ord(letter):04x}" for letter in CANARY)
-        body = f'{{"a": ["{numbered}"], "{numbered}": "{base64.b64encode(CANARY.encode()).decode().rstrip("=")}"}}'
+        body = f'{{"a": ["{NUMBERED}"], "{NUMBERED}": "{base64.b64encode(CANARY.encode()).decode().rstrip("=")}"}}'
         shop.answer = reply(body=body.encode(), headers={"content-type": "application/json"})
         ended = await shop.ask(shop.node(headers={"X-Key": KEY}))
 
     assert ended.result is not None
     assert {"a": ["[secret]"], "[secret]": "[secret]"} == cast("dict[str, Any]", ended.result.result)["body"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(body=f'{{"{NUMBERED}": 1, "{NUMBERED}": 2}}'.encode(), headers={"content-type": "application/json"}),
+        reply(body=b"x", headers={"content-encoding": CANARY}),
+        reply(302, headers={"location": f"http://{CANARY}.example/"}),
+        reply(302, headers={"location": f"{CANARY}://shop.example/"}),
+    ],
+    ids=["a name that stands twice", "an encoding", "a redirect", "a scheme"],
+)
+async def test_no_error_quotes_a_secret_said_back(answer: bytes) -> None:
+    """What cannot be read of an answer is named, and not repeated."""
+    async with shopping() as shop:
+        shop.answer = answer
+        ended = await shop.ask(shop.node(headers={"X-Key": KEY}))
+
+    assert ended.error is not None
+    assert CANARY not in repr(ended)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +306,16 @@ ODD: dict[str, tuple[type[VertebraError], Odd]] = {
     "a header with a line break": (EgressRefused, lambda s: (s.node(), {"header.X": "a\r\nHost: b"})),
     "the host header": (EgressRefused, lambda s: (s.node(headers={"Host": "inside"}), {})),
     "an object in the address": (BadArguments, lambda s: (s.node(path="/{0}"), {"address.0": {}})),
+    "a step upwards": (BadArguments, lambda s: (s.node(path="/orders/{0}/items"), {"address.0": ".."})),
+    "a step upwards in two parts": (
+        BadArguments,
+        lambda s: (s.node(path="/orders/{0}{1}?q={0}"), {"address.0": ".", "address.1": "."}),
+    ),
+    "a step on the spot": (BadArguments, lambda s: (s.node(path="/orders/{0}"), {"address.0": "."})),
+    "an order without a name": (
+        BadArguments,
+        lambda s: (s.node("DELETE", "/orders/{0}", effect="keyed"), {"address.0": ""}),
+    ),
     "a large body": (BadArguments, lambda s: (s.node("POST", effect="keyed"), {"body": "x" * 300_000})),
     "an edit of the method": (BadArguments, lambda s: (s.node(), {"method": "DELETE", "address": f"http://{s.host}/"})),
     "an edit with a secret": (
