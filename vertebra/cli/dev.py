@@ -102,12 +102,14 @@ async def prepare(supervisor: Supervisor, desk: Desk) -> None:
     await enrol(open_desk())
 
 
-async def enrol(desk: Desk) -> None:
-    """Write the people of people.yaml and the system's user into the list."""
+async def enrol(desk: Desk) -> tuple[str, ...]:
+    """Write the people of people.yaml and the system's user into the list; gives those whom somebody has revoked."""
     known = read_project(desk.settings.project).people
     wanted = keys.enrolments(desk.settings.keys, known, system_user())
     async with desk.database("vertebra_owner") as connection:
-        await people.enrol(connection, wanted, by=system_user())
+        gone = {row["name"] for row in await people.people(connection) if row["revoked_at"] is not None}
+        await people.enrol(connection, [one for one in wanted if one.name not in gone], by=system_user())
+    return tuple(one.name for one in wanted if one.name in gone)
 
 
 def worker_spec(desk: Desk, metrics_port: int | None = None) -> ChildSpec:
@@ -145,6 +147,7 @@ class Watch:
     sound: tuple[str, ...] = ()
     """The graphs that compiled at the last look."""
     complained: bool = False
+    revoked: tuple[str, ...] = ()
 
     async def look(self) -> None:
         """Publish what has changed since the last look; mistakes are told and wait for the next change."""
@@ -160,7 +163,9 @@ class Watch:
             self._complain(error)
 
     async def _publish(self, *, tell_all: bool) -> None:
-        await enrol(self.desk)
+        before, self.revoked = self.revoked, await enrol(self.desk)
+        for name in self.revoked if self.revoked != before else ():
+            self.desk.out.say(f"{name!r} was revoked, and stays so; enrol the person under another name")
         settings = self.desk.settings
         project = await asyncio.to_thread(whole_project, settings.project, settings.sandbox_python)
         self.sound = ()

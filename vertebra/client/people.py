@@ -53,7 +53,8 @@ async def acting(connection: Link, signer: Signer, roles: Collection[str] | None
             do=f"run `vertebra dev`, or: vertebra people add {signer.person}",
         )
     if person.revoked_at is not None or holder.revoked_at is not None:
-        raise PermissionDenied(f"{signer.person!r} was revoked")
+        do = "sign --as another, or set VERTEBRA_PERSON; somebody new is enrolled with: vertebra people add"
+        raise PermissionDenied(f"{signer.person!r} was revoked", do=do)
     if holder.name != person.name and not holder.signer:
         raise PermissionDenied(f"the key of {holder.name!r} may not sign for {person.name!r}")
     if roles is not None and not set(person.roles) & set(roles):

@@ -255,6 +255,26 @@ def test_versions_are_immutable_and_an_older_one_comes_back(laptop: Laptop) -> N
         file.write_text(text, encoding="utf-8")
 
 
+def test_who_was_revoked_stays_so_and_is_in_nobodys_way(laptop: Laptop) -> None:
+    """A line of people.yaml brings nobody back, and everything else of the project is taken up as before."""
+    people, graph = (laptop.project / name for name in ("people.yaml", "graphs/customer-support.yaml"))
+    texts = {file: file.read_text(encoding="utf-8") for file in (people, graph)}
+    assert "enrolled" in laptop.call("people", "add", "dee", "--role", "operator").out
+    assert "revoked" in laptop.call("people", "revoke", "dee").out
+    assert "VERTEBRA_PERSON" in laptop.call("cancel", "nothing", "--as", "dee").err
+    try:
+        laptop.edit(
+            "people.yaml", texts[people] + "- {name: dee, roles: [operator]}\n", "'dee' was revoked, and stays so"
+        )
+        changed = texts[graph].replace("max_turns: 6", "max_turns: 4")
+        laptop.edit("graphs/customer-support.yaml", changed, "published customer-support@1.0.0+dev.")
+    finally:
+        for file, text in texts.items():
+            file.write_text(text, encoding="utf-8")
+    row = next(line for line in laptop.call("people", "list").out.splitlines() if line.startswith("dee"))
+    assert "revoked" in row
+
+
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)")
 def test_an_edited_tool_is_what_the_next_run_uses(laptop: Laptop) -> None:
     """A new file, an edit and a mended one are taken up; a broken one is told, and the version before it stays."""
