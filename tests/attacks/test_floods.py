@@ -126,3 +126,28 @@ async def test_a_flood_of_decisions_keeps_no_run_from_the_true_one(stage: Stage)
     send = {"run": handle.id, "activity_id": "send#1", "node": "send", "visit": 1}
     [judged] = await once(stage.world.pool, [Query("approvals", named("gate", "approvals"), send)])
     assert ["ada"] == [found["person"] for found in judged]
+
+
+UNUSABLE = {
+    "a context that is no name": ("renew", b'{"context":{"a":1},"seconds":60}', 1),
+    "more than the books can hold": ("top_up", b'{"microusd":%d}' % (2**53 - 1), 1100),
+    "more tokens than the books can hold": ("top_up", b'{"tokens":%d}' % (2**53 - 1), 1100),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+async def test_what_cannot_be_carried_out_keeps_no_run_from_an_abort(stage: Stage, name: str) -> None:
+    """An operator may sign anything; what no row can hold is refused and told, and the look goes on."""
+    verb, arguments, number = UNUSABLE[name]
+    handle = await stage.start(
+        await published(stage, text_of(f"odd{list(UNUSABLE).index(name)}", HEARS)), {"text": "x"}
+    )
+    await waiting(handle.id, stage, "event")
+
+    await flood(stage, handle.id, Forgery("genuine", arguments=arguments), number, verb)
+    await stage.command(handle.id, "abort")
+    with pytest.raises(WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 60)
+
+    assert "aborted" == (await row_of(handle.id, stage))["state"]
+    assert number == len(await told(handle.id, "command_refused", stage))

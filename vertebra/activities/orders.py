@@ -20,7 +20,7 @@ from vertebra.schemas.audit import Entry
 from vertebra.schemas.errors import BadSignature, PermissionDenied, PolicyError
 from vertebra.schemas.ids import RunId
 from vertebra.schemas.money import MicroUSD
-from vertebra.schemas.run import MAX_ORDERS, MAX_ORDERS_BYTES, Ask
+from vertebra.schemas.run import MAX_ORDERS, MAX_ORDERS_BYTES, MAX_TOP_UP, Ask
 from vertebra.schemas.signed import Statement
 from vertebra.store.people import check_row, signed_of
 from vertebra.store.queries import named
@@ -94,10 +94,24 @@ def check_command(statement: Statement, person: Person, row: Row) -> None:
         raise BadSignature("the command was signed for something else than its row says")
     check_times(statement, row["at"])
     check_row(statement, row)
-    if row["verb"] == "renew" and whole(arguments_of(row), "seconds") > MAX_RENEWAL_S:
-        raise PermissionDenied("a context may be renewed for ten years at most")
+    if row["verb"] in CHANGES:
+        _check_change(row["verb"], arguments_of(row))
     if row["verb"] == "retry" and not whole(arguments_of(row), "round"):
         raise BadSignature("the retry does not say which block of the visit it answers", do="sign it again")
+
+
+def _check_change(verb: str, arguments: JsonValue) -> None:
+    """Raise PermissionDenied for what no row can hold: it would break every look of its run, also at other orders."""
+    if verb == "top_up" and max(whole(arguments, "microusd"), whole(arguments, "tokens")) > MAX_TOP_UP:
+        raise PermissionDenied(f"a limit is raised by {MAX_TOP_UP} micro-dollars or tokens at most")
+    if verb == "renew" and whole(arguments, "seconds") > MAX_RENEWAL_S:
+        raise PermissionDenied("a context may be renewed for ten years at most")
+    if verb == "renew" and not isinstance(_context(arguments), str | None):
+        raise PermissionDenied("a renewal names its context by its id, or names none")
+
+
+def _context(arguments: JsonValue) -> JsonValue:
+    return arguments.get("context") if isinstance(arguments, dict) else None
 
 
 def arguments_of(row: Row) -> JsonValue:
@@ -150,7 +164,7 @@ def _changes(row: Row) -> list[Query]:
         "run": row["run"],
         "command": row["id"],
         "seconds": whole(arguments, "seconds"),
-        "context": arguments.get("context") if isinstance(arguments, dict) else None,
+        "context": _context(arguments),
     }
     return [Query("put_renewal", named("steps", "put_renewal"), params), apply_query(row)]
 

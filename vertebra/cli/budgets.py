@@ -15,6 +15,7 @@ from vertebra.cli.output import money, table
 from vertebra.client.commands import Order, run_row
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadInput
+from vertebra.schemas.run import MAX_TOP_UP
 from vertebra.store.transaction import Row
 
 app = typer.Typer(no_args_is_help=True, help="Show and raise what a run may spend.")
@@ -42,7 +43,7 @@ def show(run: RunArgument, as_json: AsJson = False) -> None:
 def top_up(
     run: RunArgument,
     usd: Annotated[str | None, typer.Option(help="Dollars to add to the limit.")] = None,
-    tokens: Annotated[int, typer.Option(min=0, max=10**12, help="Tokens to add to the limit.")] = 0,
+    tokens: Annotated[int, typer.Option(min=0, max=MAX_TOP_UP, help="Tokens to add to the limit.")] = 0,
     reason: Reason = None,
     as_: As = None,
     as_json: AsJson = False,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 
 import typer
+
+from vertebra.schemas.run import MAX_TOP_UP
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -22,8 +24,9 @@ def microusd(text: str) -> int:
     """Dollars, exactly, to the millionth."""
     try:
         amount = Decimal(text) * 1_000_000
-    except InvalidOperation:
+    except DecimalException:
         amount = Decimal(-1)
-    if amount <= 0 or amount != int(amount) or amount > 10**12:
+    # finite first: NaN cannot be compared, and infinity is no whole number
+    if not amount.is_finite() or not 0 < amount <= MAX_TOP_UP or amount != int(amount):
         raise typer.BadParameter(f"{text!r} is no amount of dollars; write 0.50, with at most six decimals")
     return int(amount)

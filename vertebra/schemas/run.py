@@ -113,6 +113,8 @@ MAX_ORDERS = 500
 """Of commands, and of decisions, that one look of a run reads for the first time; what is left the next look reads."""
 MAX_ORDERS_BYTES = 4 * 1024 * 1024
 """Of the arguments of the commands, and of the decisions, among them; the database takes no row that has more."""
+MAX_TOP_UP = 10**12
+"""Of micro-dollars, and of tokens, in one top-up: so many of these that no run is given them fit into a limit."""
 MAX_SAID_BYTES = 64 * 1024
 """Of the signed statement of one command or decision, and of the columns that repeat it."""
 
