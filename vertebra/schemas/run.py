@@ -109,7 +109,7 @@ MAX_EVENTS_BYTES = 4 * 1024 * 1024
 """Of those events together: the first look writes each into the audit."""
 
 
-MAX_ORDERS = 500
+MAX_ORDERS = 200
 """Of commands, and of decisions, that one look of a run reads for the first time; what is left the next look reads."""
 MAX_ORDERS_BYTES = 4 * 1024 * 1024
 """Of the arguments of the commands, and of the decisions, among them; the database takes no row that has more."""
