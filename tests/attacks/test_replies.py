@@ -112,6 +112,9 @@ async def test_no_poisoned_tool_call_is_made_bought_twice_or_stops_the_worker(
         "100 levels": ("search_docs", json.loads("[" * 100 + "]" * 100)),
     }
     replies = {name: asks_for(call, then=FACTS) for name, call in calls.items()}
+    replies["10,000 calls"] = asks_for(*[("x", {})] * 10_000, then=FACTS)
+    replies["3 MB for a model"] = named(model="m" * 3_000_000)
+    replies["3 MB for the id of a reply"] = named(request_id="i" * 3_000_000)
     replies["half a pair for an id"] = with_id("\ud800")
     replies["NUL for an id"] = with_id("c\0")
     replies["half a pair beside it"] = beside("\ud800")
@@ -177,6 +180,11 @@ AGENT_NODE = "  NODE: {agent: finder, input: {ticket: input.text, kind: {value: 
 def agent_of(tools: tuple[str, ...] | list[str]) -> str:
     model = "model: {provider: scripted, model: small}, prompt: research@1"
     return f"  finder: {{type: agent, {model}, tools: [{', '.join(tools)}], max_turns: 3}}\n"
+
+
+def named(**names: str) -> Turned:
+    """An answer under these names of model or reply."""
+    return lambda request, place: says(FACTS)(request, place).model_copy(update=names)
 
 
 def with_id(call_id: str) -> Turned:

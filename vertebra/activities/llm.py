@@ -35,6 +35,10 @@ _NOT_SENT = ("rate_limited", "overloaded", "server", "bad_key", "no_credit", "ba
 """Failures after which the vendor charges nothing."""
 MAX_CALLS_BYTES = 1_000_000
 """Of all tool calls of one reply: they stand in history."""
+MAX_CALLS = 128
+"""Tool calls of one reply: a model that repeats itself must not fill its run, and the worker, with thousands."""
+MAX_NAME_CHARS = 500
+"""Of the model and the id that a reply names: they stand in history."""
 MAX_TOKENS = 10**9
 """More than any model takes; it keeps the cost of one call far below what the books can hold."""
 _TOOL_CALLS: TypeAdapter[tuple[ToolCall, ...]] = TypeAdapter(tuple[ToolCall, ...])
@@ -183,6 +187,10 @@ def _problem(reply: ModelReply) -> BadJson | None:
         check_value(
             {"content": reply.content, "calls": calls, "model": reply.model, "id": reply.request_id}, at="reply"
         )
+        if max(len(reply.model), len(reply.request_id or "")) > MAX_NAME_CHARS:
+            raise BadJson(f"the name of its model, or its id, has more than {MAX_NAME_CHARS} characters", at="reply")
+        if len(calls) > MAX_CALLS:
+            raise BadJson(f"it asks for {len(calls)} tools at once, the limit is {MAX_CALLS}", at="reply.calls")
         size = len(json_text(calls).encode())
         if size > MAX_CALLS_BYTES:
             raise BadJson(f"the tool calls have {size} bytes, the limit is {MAX_CALLS_BYTES}", at="reply.calls")
