@@ -6,11 +6,20 @@ addresses happen to be set.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from vertebra.schemas.errors import SettingsError
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+
+from vertebra.client.connection import Address
+from vertebra.client.temporal import register_attributes
+from vertebra.schemas.errors import SettingsError, StoreError
 
 TEMPORAL_ADDRESS = "VERTEBRA_TEST_TEMPORAL_ADDRESS"
 NAMESPACE = "VERTEBRA_TEST_TEMPORAL_NAMESPACE"
@@ -51,3 +60,18 @@ def given(environ: Mapping[str, str]) -> Given | None:
             f"{', '.join(missing)} is not set and others are", at="environment", do="set all three, or none"
         )
     return Given(*(value or "" for value in found.values()))
+
+
+async def new_namespace(address: str, name: str) -> str:
+    """Make a namespace, so that no worker of another stage takes the calls made in it. Raises StoreError."""
+    name = f"{name}-{secrets.token_hex(4)}"
+    client = await Client.connect(address)
+    kept = RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=Duration(seconds=86_400))
+    await client.workflow_service.register_namespace(kept)
+    for _ in range(60):
+        with contextlib.suppress(StoreError):  # the server's parts learn of a namespace one after the other
+            await register_attributes(Address(address, name))
+            return name
+        await asyncio.sleep(0.5)
+    await register_attributes(Address(address, name))
+    return name

@@ -14,7 +14,7 @@ import pytest
 from temporalio.service import RPCError
 
 from tests.attacks.vendor import Vendor
-from tests.ground import Servers
+from tests.ground import Servers, new_namespace
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
 from vertebra.providers import anthropic, openai
@@ -57,16 +57,23 @@ async def echo() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.fixture(scope="session")
+async def namespace(services: Servers) -> str:
+    """Where no worker of other tests is."""
+    return await new_namespace(services.temporal_address, "attacked")
+
+
 @pytest.fixture(scope="module")
 async def stage(
-    services: Servers, vendor: Vendor, echo: str, tmp_path_factory: pytest.TempPathFactory
+    services: Servers, namespace: str, vendor: Vendor, echo: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """A worker with the customer-support graph published, in an empty database."""
     name = f"attack_{secrets.token_hex(6)}"
     await postgres.create_database(services.postgres_dsn, name)
     dsn = urlsplit(services.postgres_dsn)._replace(path=f"/{name}").geturl()
     await asyncio.to_thread(migrate, dsn, PASSWORDS)
-    async with staged(services, Migrated(dsn), tmp_path_factory.mktemp("attacked"), work=False) as made:
+    folder = tmp_path_factory.mktemp("attacked")
+    async with staged(services, Migrated(dsn), folder, work=False, namespace=namespace) as made:
         vendor.serve(made.world.providers.get("scripted"), made.sales)
         real: list[Provider] = [VendorProvider(one, {echo: one.secret}) for one in (anthropic.VENDOR, openai.VENDOR)]
         prices = PriceTable(prices=(*made.world.prices.prices, *PRICES))

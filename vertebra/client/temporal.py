@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest, DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import (
     Priority,
@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from vertebra.client.connection import Address, connect, opened, refused, unreachable
 from vertebra.client.starts import Start
-from vertebra.schemas.errors import Conflict
+from vertebra.schemas.errors import Conflict, StoreError
 from vertebra.schemas.ids import RUNS
 
 WAKE = "look"
@@ -36,6 +36,8 @@ ATTRIBUTES = {
 }
 """An unregistered one hangs a run."""
 _CALL_S = 10.0
+_LOOKS, _LOOK_S = 60, 0.5
+"""A server looks for what is new in its namespaces every ten seconds, or when it is asked for what it does not know."""
 _WAKE_S = 2.0
 _LATELY = timedelta(minutes=2)
 _TENANT = SearchAttributeKey.for_keyword("VtTenant")
@@ -131,7 +133,10 @@ async def has_worker(address: Address, host: str | None = None) -> bool:
 
 
 async def register_attributes(address: Address) -> list[str]:
-    """Make the namespace know our search attributes; the names that it did not know. Raises StoreError."""
+    """Make the namespace know our search attributes; the names that it did not know. Raises StoreError.
+
+    When this returns, runs can be started with them: the servers of a cluster hear of them one after the other.
+    """
     client = await connect(address)
     try:
         async with asyncio.timeout(_CALL_S):
@@ -143,8 +148,25 @@ async def register_attributes(address: Address) -> list[str]:
                 await client.operator_service.add_search_attributes(
                     AddSearchAttributesRequest(namespace=address.namespace, search_attributes=missing)
                 )
+        await _until_known(client, address.namespace)
     except RPCError as error:
         raise refused(error, client) from None
     except TimeoutError:
         raise unreachable(address.address) from None
     return list(missing)
+
+
+async def _until_known(client: Client, namespace: str) -> None:
+    query = " and ".join(f"{name} is null" for name in ATTRIBUTES)
+    request = CountWorkflowExecutionsRequest(namespace=namespace, query=query)
+    for _ in range(_LOOKS):
+        try:
+            async with asyncio.timeout(_CALL_S):
+                await client.workflow_service.count_workflow_executions(request)
+            return
+        except RPCError as error:
+            if error.status != RPCStatusCode.INVALID_ARGUMENT:
+                raise
+        await asyncio.sleep(_LOOK_S)
+    told = "Temporal took the search attributes and does not know them yet"
+    raise StoreError(told, at=f"namespace {namespace}", do="try again later")

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import secrets
 from pathlib import Path
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import WorkflowHandle
 
+from tests.ground import new_namespace
 from tests.integration.runs.waits import ended, waiting
 from tests.stage import Stage, staged
 from tests.stores import PASSWORDS, Migrated
 from vertebra.client.approvals import Verdict, approval, decide
-from vertebra.client.connection import Address
 from vertebra.client.signing import Signer
-from vertebra.client.temporal import register_attributes
-from vertebra.schemas.errors import StoreError
 from vertebra.services.state import Services
 from vertebra.store.migrate import migrate
 from vertebra.store.pool import connect
@@ -42,16 +36,7 @@ async def fresh(database: str) -> Migrated:
 @pytest.fixture(scope="module")
 async def namespace(services: Services) -> str:
     """A namespace of its own, so that no worker of another test takes the calls."""
-    name = f"scenarios-{secrets.token_hex(4)}"
-    client = await Client.connect(services.temporal_address)
-    kept = RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=Duration(seconds=86_400))
-    await client.workflow_service.register_namespace(kept)
-    for _ in range(120):
-        with contextlib.suppress(StoreError):  # the server's parts learn of a namespace one after the other
-            await register_attributes(Address(services.temporal_address, name))
-            break
-        await asyncio.sleep(0.5)
-    return name
+    return await new_namespace(services.temporal_address, "scenarios")
 
 
 @pytest.mark.parametrize(
