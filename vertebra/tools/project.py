@@ -25,6 +25,7 @@ MAX_FILE_BYTES = 256 * 1024
 LOOK_S = 10
 """How long a file may take to be imported."""
 _DESCRIBE = Path(__file__).with_name("sandbox") / "describe.py"
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _EFFECTS = "pure, idempotent, keyed, compensable, irreversible"
 
 
@@ -187,8 +188,20 @@ def _tool(told: _Told, source: str, shown: str) -> ProjectTool:
         canonical_bytes(spec.canonical)
     except (ValidationError, ValueError) as error:
         raise BadTool(f"its definition is wrong: {str(error).splitlines()[0]}", at=at) from None
+    if _refers(spec.input_schema) or _refers(spec.output_schema):
+        # never told by an honest file: a few schemas that refer to each other twice keep a worker for hours
+        raise BadTool("its schemas refer to others", at=at)
     check_schemas(spec)
     return ProjectTool(spec=spec, source=source, at=at)
+
+
+def _refers(schema: JsonValue) -> bool:
+    """Whether a schema refers to another one. A field may have such a name, whose schema is no text."""
+    if isinstance(schema, list):
+        return any(map(_refers, schema))
+    if not isinstance(schema, dict):
+        return False
+    return any(isinstance(schema.get(name), str) for name in _REFERENCES) or any(map(_refers, schema.values()))
 
 
 def _terms(told: _Told, at: str) -> _Terms:

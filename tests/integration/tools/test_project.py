@@ -152,6 +152,16 @@ BAD = {
         f"{HEAD}@tool(effect='pure')\ndef act() -> int:\n    'Act.'\n",
         "is no report",
     ),
+    "schemas that take hours": (
+        "import json\ntold = json.dumps\n"
+        "twice = lambda name: {'anyOf': [{'$ref': '#/$defs/' + name}, {'$ref': '#/$defs/' + name}]}\n"
+        "parts = {f's{at}': twice(f's{at + 1}') for at in range(40)} | {'s40': {'type': 'string'}}\n"
+        "schema = {'type': 'object', 'properties': {'x': {'$ref': '#/$defs/s0'}}, '$defs': parts}\n"
+        "act = {'terms': {'effect': 'pure'}, 'function': 'act', 'line': 1, 'description': 'Act.'}\n"
+        "act |= {'input_schema': schema, 'output_schema': {}}\n"
+        "json.dumps = lambda *_, **__: told({'tools': [act]})\n",
+        "its schemas refer to others",
+    ),
 }
 
 
