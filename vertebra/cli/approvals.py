@@ -264,4 +264,5 @@ def _request(found: Approval) -> list[str]:
 
 
 def _indented(value: Json) -> list[str]:
-    return ["  " + line for line in json.dumps(value, ensure_ascii=False, indent=2).splitlines()]
+    # not splitlines: a text may hold U+2028, and would then write lines of its own
+    return ["  " + line for line in json.dumps(value, ensure_ascii=False, indent=2).split("\n")]

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vertebra.cli.endings import DONE, FAILED, NEEDS_PERSON
-from vertebra.cli.output import Output, money, span, stamp
+from vertebra.cli.output import Output, money, one_line, span, stamp
 from vertebra.client.runs import PARKED, error_of, standing
 from vertebra.schemas.canonical import Json
 from vertebra.store.pool import Connection
@@ -158,7 +158,7 @@ class Follower:
         told = [f"{span((row['ended_at'] or row['now']) - row['started_at'])}", money(row["spent_microusd"])]
         told += [f"approval {id_}" for id_ in row["approvals"]] + [f"blocked {node}" for node in row["blocked"]]
         told += [] if row["ended_at"] else _listens(row)
-        return "  " + "  ".join(told) + (f"  {error.type}: {error.message}" if error else "")
+        return "  " + "  ".join(told) + (f"  {error.type}: {one_line(error.message)}" if error else "")
 
     def _progress(self, row: Row, figures: Sequence[str]) -> list[Text]:
         length = (row["ended_at"] or row["now"]) - row["started_at"]

@@ -41,7 +41,7 @@ _STAMPED = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d+)?")
 _BEGINNING = re.compile(_STAMPED.pattern + r" UTC \[\d+\] ")
 """Of Postgres's own lines: the time is told once."""
 _SECRETS = (
-    (re.compile(r"(\w+://[^\s:/@]+:)[^\s@/]+@"), r"\1[hidden]@"),
+    (re.compile(r"(\b\w+://[^\s:/@]+:)[^\s@/]+@"), r"\1[hidden]@"),
     (re.compile(r"(?i)(bearer\s+)[\w.~+/=-]{8,}"), r"\1[hidden]"),
     (re.compile(r"\b(sk-|xoxb-|ghp_)[\w-]{8,}"), r"\1[hidden]"),
     (
@@ -152,7 +152,7 @@ def _parsed(service: str, texts: Iterable[str]) -> Iterator[Line]:
 def _line(service: str, text: str, before: str) -> Line:
     try:
         value = json.loads(text) if text.startswith("{") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         return Line(service, _time(text) or before, {"event": text, "level": _level_of(text)})

@@ -39,11 +39,16 @@ class Output:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Aligned columns; the last one is not padded."""
-    lines = [tuple(heads), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
+    lines = [tuple(heads), *(tuple("" if cell is None else one_line(str(cell)) for cell in row) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(heads))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def one_line(text: str) -> str:
+    """Somebody's text as a part of a line: it begins none of its own, which could pass for ours."""
+    return text.replace("\n", "\\n")
 
 
 def when(at: datetime | None) -> str:

@@ -13,7 +13,7 @@ from vertebra.cli import forms
 from vertebra.cli.compiling import file_of, is_file
 from vertebra.cli.desk import Desk, open_desk
 from vertebra.cli.options import AsJson
-from vertebra.cli.output import money, span, stamp, table, when
+from vertebra.cli.output import money, one_line, span, stamp, table, when
 from vertebra.client import graphs
 from vertebra.client.commands import run_row
 from vertebra.client.runs import Picture, error_of, picture
@@ -96,7 +96,7 @@ def _parts(desk: Desk, found: Picture) -> list[str]:
     head = [
         f"run       {row['id']}",
         f"graph     {row['graph']}@{row['version']}  {row['graph_digest']}",
-        f"state     {row['state']}" + (f"  {error.type}: {error.message}" if error else ""),
+        f"state     {row['state']}" + (f"  {error.type}: {one_line(error.message)}" if error else ""),
         f"for       {row['principal']}, started by {row['started_by']}",
         f"time      {when(row['started_at'])} to {when(row['ended_at'])}  ({span(ended - row['started_at'])})",
         f"cost      {_spent(row)}",
@@ -131,7 +131,7 @@ def _waits(run: str, found: Picture) -> str:
     lines = []
     for wait in found.waits:
         error = None if wait["error"] is None else CallError.model_validate_json(bytes(wait["error"]))
-        told = f": {error.type}: {error.message}" if error else ""
+        told = f": {error.type}: {one_line(error.message)}" if error else ""
         lines.append(
             f"waits     {wait['node']} (visit {wait['visit']}) for {wait['kind']} since {when(wait['since'])}{told}"
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 _COMMANDS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+_HALVES = range(0xD800, 0xE000)
+"""Of a pair of surrogates: one alone cannot be written at all."""
 _TURNS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_SHOWN = {code: f"\\u{code:04x}" for code in (*_COMMANDS, *_TURNS) if chr(code) not in "\n\t"}
+_SHOWN = {code: f"\\u{code:04x}" for code in (*_COMMANDS, *_TURNS, *_HALVES) if chr(code) not in "\n\t"}
 
 
 def visible(text: str) -> str:

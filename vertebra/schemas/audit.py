@@ -119,7 +119,8 @@ def timestamp(at: datetime) -> str:
     """An aware time as an entry holds it. Raises ValueError for a naive one."""
     if at.tzinfo is None:
         raise ValueError("an audit entry needs an aware time")
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # not strftime, which writes a year before 1000 with fewer digits: times are compared as texts
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _writable(value: object) -> str | int | dict[str, Detail] | None:

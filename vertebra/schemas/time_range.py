@@ -59,7 +59,7 @@ def _length(text: object) -> timedelta:
 def _time(given: str | datetime, name: str) -> datetime:
     try:
         time = datetime.fromisoformat(given) if isinstance(given, str) else given
-    except ValueError:
+        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: in UTC it lies before the year 1, or after 9999
         do = "write 2026-01-31, 2026-01-31T09:30 or 2026-01-31T09:30:00+02:00"
         raise BadInput(f"{given!r} is no time", at=name, do=do) from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time

@@ -139,3 +139,17 @@ def test_wrong_words_list_the_known(
 
     assert 2 == ended.value.code
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_odd_lines_are_shown_as_they_are(
+    project: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """Whatever a service or library writes, the lines around it are shown."""
+    odd = ['{"a":' + "[" * 100_000, '{"event": "half \\ud800"}', '{"event": [1], "level": {}}', "{}", "x" * 500_000]
+    (project / ".vertebra" / "logs" / "worker.log").write_text("\n".join([*odd, json.dumps(WORKER[1])]) + "\n")
+
+    found = said(project, capsys, "--service", "worker", *words)
+
+    assert len(odd) + 1 == len(found)
+    assert "asked" in found[-1]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from vertebra.schemas.audit import timestamp
 from vertebra.schemas.errors import BadInput
 from vertebra.schemas.time_range import ALWAYS, TimeRange
 
@@ -42,6 +43,8 @@ def test_texts_without_an_offset_are_utc() -> None:
         ({"last": "9999w"}, "ten years"),
         ({"last": "1h", "to": "2026-01-01"}, "either"),
         ({"from": "yesterday"}, "no time"),
+        ({"from": "0001-01-01T00:00:00+10:00"}, "no time"),
+        ({"to": "9999-12-31T23:59:59-10:00"}, "no time"),
         ({"since": "1h"}, "no part"),
         ({"from": "2026-02-01", "to": "2026-01-01"}, "ends before"),
     ],
@@ -50,3 +53,10 @@ def test_wrong_ranges_are_refused(given: dict[str, str], told: str) -> None:
     """Each says what to write."""
     with pytest.raises(BadInput, match=told):
         TimeRange.of(given, NOW)
+
+
+def test_the_oldest_times_sort_first() -> None:
+    """Entries hold their times as texts, which are compared as such."""
+    times = [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 999, 1000, 2026)]
+
+    assert [timestamp(time) for time in times] == sorted(timestamp(time) for time in times)
