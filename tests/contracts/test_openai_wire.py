@@ -8,8 +8,10 @@ import pytest
 
 from tests.contracts.vendors.rigs import WireRig, complete, failing
 from tests.contracts.vendors.wire_server import Answer
+from tests.contracts.vendors.words import KEY
 from vertebra.providers.openai_wire import wire_request
 from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import ProviderFailure
 from vertebra.schemas.llm import Asked, AssistantMessage, OfferedTool, ToolMessage, UserMessage
 
 SCHEMA: Json = {
@@ -219,3 +221,35 @@ async def test_a_tool_call_that_was_cut_off_is_none(openai: WireRig) -> None:
     reply = await complete(openai)
 
     assert ("length", ()) == (reply.finish_reason, reply.tool_calls)
+
+
+NUMBERED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+
+
+def _asks(arguments: str) -> bytes:
+    call: Json = {"id": "c", "type": "function", "function": {"name": "search", "arguments": arguments}}
+    return COMPLETION % (json.dumps({"tool_calls": [call]}).encode(), b"tool_calls", b"null")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        COMPLETION % (b'{"content":"%s"}' % NUMBERED.encode(), b"stop", b"null"),
+        COMPLETION % (b'{"content":"x"}', NUMBERED.encode(), b"null"),
+        b'{"%s":1,"%s":2}' % (NUMBERED.encode(), NUMBERED.encode()),
+        _asks(f'{{"text":"{NUMBERED}"}}'),
+        _asks(f'{{"{NUMBERED}":1,"{NUMBERED}":2}}'),
+    ],
+    ids=["content", "a stop", "a name twice", "arguments", "a name twice in arguments"],
+)
+async def test_a_key_said_back_in_other_letters_is_in_no_reply(openai: WireRig, body: bytes) -> None:
+    """JSON can write each letter as a number, and arguments are JSON within JSON."""
+    openai.server.answer = Answer(body=body)
+
+    try:
+        said = (await complete(openai)).model_dump_json()
+    except ProviderFailure as error:
+        said = str(error)
+
+    assert "sk-test" not in said
+    assert NUMBERED not in said

@@ -15,7 +15,7 @@ from vertebra.providers.addresses import Addresses
 from vertebra.providers.delay import delay_s
 from vertebra.providers.errors import failure, told
 from vertebra.providers.protocol import Place
-from vertebra.schemas.canonical import Json
+from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.errors import BadJson, EgressRefused, HttpFailed, ProviderFailure
 from vertebra.schemas.llm import ModelReply, ModelRequest
 from vertebra.schemas.strict_json import read_json
@@ -105,9 +105,9 @@ class VendorProvider:
         at = f"{request.provider}/{request.model}"
         body = await self._body(request, at, timeout_s=timeout_s, key=key)
         try:
-            return self._vendor.read(read_json(body, max_bytes=MAX_REPLY_BYTES, at="reply"), request, at)
+            return _without(key, self._vendor.read(_said(body, key), request, at))
         except BadJson as problem:
-            raise failure("malformed", at, str(problem)) from None
+            raise failure("malformed", at, without(key, str(problem))) from None
         except ValidationError as problem:
             fields = ", ".join(".".join(map(str, error["loc"])) for error in problem.errors()[:3])
             raise failure("malformed", at, f"missing or wrong: {fields or 'reply'}") from None
@@ -155,6 +155,26 @@ def _open(module: str, addresses: Addresses) -> httpx2.AsyncClient:
 
     transport = VendorTransport(reach_of(addresses.own, addresses.listed), MAX_REPLY_BYTES)
     return httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+
+
+def _said(body: bytes, key: str | None) -> Json:
+    """The vendor's JSON. JSON has many ways to write a letter: where it used one, the key is looked for among the values.
+
+    Raises BadJson.
+    """
+    value = read_json(body, max_bytes=MAX_REPLY_BYTES, at="reply")
+    if key is None or b"\\u" not in body:
+        return value
+    return read_json(without(key, json_text(value)), max_bytes=MAX_REPLY_BYTES, at="reply")
+
+
+def _without(key: str | None, reply: ModelReply) -> ModelReply:
+    """The reply without the key in its tool calls, whose arguments some vendors send as JSON within JSON."""
+    if key is None or not reply.tool_calls:
+        return reply
+    said = reply.model_dump_json()
+    clean = without(key, said)
+    return reply if clean == said else ModelReply.model_validate_json(clean)
 
 
 def _broken(why: BaseException, at: str) -> ProviderFailure:

@@ -19,6 +19,7 @@ from vertebra.schemas.places import Path, dotted
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
 _SAFE = 2**53
+_NAMED_CHARS = 80
 
 
 def read_json(text: str | bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, at: str = "$") -> Json:
@@ -63,7 +64,9 @@ def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(found) != len(pairs):
         # counted in one pass: a hostile text of a megabyte has a hundred thousand keys
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+        # whole or not at all: of a part nobody could tell that it is a secret's
+        named = repr(twice) if len(twice) <= _NAMED_CHARS else f"of {len(twice)} letters"
+        raise ValueError(f"the key {named} stands twice in one object")
     return found
 
 
