@@ -158,10 +158,7 @@ def _open(module: str, addresses: Addresses) -> httpx2.AsyncClient:
 
 
 def _said(body: bytes, key: str | None) -> Json:
-    """The vendor's JSON. JSON has many ways to write a letter: where it used one, the key is looked for among the values.
-
-    Raises BadJson.
-    """
+    """The vendor's JSON without the key, also where it writes letters as numbers. Raises BadJson."""
     value = read_json(body, max_bytes=MAX_REPLY_BYTES, at="reply")
     if key is None or b"\\u" not in body:
         return value
