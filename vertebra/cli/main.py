@@ -19,7 +19,7 @@ from typer.main import get_command
 from vertebra.cli.endings import DONE, FAILED, code_of
 from vertebra.cli.options import PROJECT
 from vertebra.cli.terminal import visible
-from vertebra.schemas.errors import Complaints, SettingsError, VertebraError
+from vertebra.schemas.errors import BadInput, Complaints, SettingsError, VertebraError
 
 _MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 """Refusals of the machine, which whoever started the command mends; anything else that nobody named is our defect."""
@@ -128,7 +128,9 @@ def _everywhere(
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code. An error is told with what to do, never as a traceback."""
     try:
-        app(args=None if args is None else list(args), prog_name="vertebra")
+        words = sys.argv[1:] if args is None else list(args)
+        _check_words(words)
+        app(args=words, prog_name="vertebra")
     except VertebraError as error:
         _tell(error)
         sys.exit(code_of(error))
@@ -147,6 +149,15 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # the edge: whatever is left is a defect of ours, and a person reads this
         _end_as_defect(error)
     sys.exit(0)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise BadInput for a word whose bytes are no text: nothing could look it up, sign or store it."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"the word {word!r} is no UTF-8 text", do="write it in UTF-8") from None
 
 
 def _end_as_defect(error: Exception) -> NoReturn:

@@ -230,3 +230,13 @@ def test_a_mistyped_setting_stops_every_command(project: Path, capsys: pytest.Ca
     assert 2 == call("--project", str(project), "check")
 
     assert "did you mean 'name'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [("audit", "trace"), ("audit", "query", "--run"), ("show",), ("deny", "A", "--reason")], ids=" ".join
+)
+def test_a_word_that_is_no_text_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that no encoding explains come from a shell as half a pair, which neither a database nor a key takes."""
+    assert 2 == call(*words, "\udcff")
+
+    assert "is no UTF-8 text" in capsys.readouterr().err
