@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -13,7 +14,7 @@ from temporalio.client import Client
 
 from vertebra.activities.world import World
 from vertebra.schemas.errors import StoreError
-from vertebra.workers.keeper import DUTIES, Keeper
+from vertebra.workers.keeper import DUTIES, Keeper, resume
 from vertebra.workers.keeper.duty import BATCH, Duty, Office, Times
 from vertebra.workers.keeper.reminders import times_of
 from vertebra.workers.keeper.reset_point import Scan
@@ -78,6 +79,16 @@ async def test_a_full_batch_is_followed_at_once() -> None:
     await run_until(lambda: len(passes) > 2, keeper)
 
     assert ["wake"] * 3 == passes
+
+
+async def test_a_duty_may_have_smaller_batches() -> None:
+    """What is full is told by the duty: resumes are taken up few at a time, and one pass follows the other too."""
+    passes: list[str] = []
+    few = replace(duty("resume", [5, 5, 1], passes), batch=5)
+    await run_until(lambda: len(passes) > 2, Keeper(WORLD, CLIENT, Times(wake_s=60), (few,)))
+
+    assert ["resume"] * 3 == passes
+    assert resume.AT_ONCE == resume.RESUME.batch
 
 
 def test_every_duty_has_a_name_and_a_time() -> None:

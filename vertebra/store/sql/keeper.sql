@@ -1,10 +1,10 @@
 -- name: settle_wakes
--- Wakes that have done their work: the run has ended, or has consumed what it was woken for.
+-- Wakes that have done their work: no such run is open, or it has consumed what it was woken for.
 update outbox o set done_at = now()
 where o.id in (
     select w.id from outbox w
     where w.kind = 'wake' and w.done_at is null and (w.due_at <= now() or w.due_at > now() + interval '5 minutes') and (
-        exists (select from runs r where r.id = w.run and r.ended_at is not null)
+        not exists (select from runs r where r.id = w.run and r.ended_at is null)
         or exists (
             select from commands c
             where c.run = w.run and w.ref = 'command/' || c.id and c.consumed_at is not null
@@ -38,14 +38,13 @@ returning id, run, ref, tries;
 insert into outbox (tenant, kind, run, ref) values (%(tenant)s, 'wake', %(run)s, %(ref)s) on conflict do nothing;
 
 -- name: claim_resumes
--- Resumes that are due, leased for as long as one try may take.
-update outbox o set tries = o.tries + 1, due_at = now() + make_interval(secs => %(lease_s)s)
-from runs r
-where r.id = o.run and o.id in (
+-- Resumes that are due, leased for as long as one try may take. Also those of no run: left out here they would stay in front.
+update outbox set tries = tries + 1, due_at = now() + make_interval(secs => %(lease_s)s)
+where id in (
     select id from outbox where kind = 'resume' and done_at is null and (due_at <= now() or due_at > now() + interval '5 minutes')
     order by due_at limit %(limit)s for update skip locked
 )
-returning o.id, o.run, o.ref, o.tries;
+returning id, run, ref, tries;
 
 -- name: postpone
 -- A resume that is not done yet: again after 1, 2, 4 .. 60 s.

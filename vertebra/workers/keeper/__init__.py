@@ -13,7 +13,7 @@ from vertebra.activities.watch import SILENT, Watch
 from vertebra.activities.world import World
 from vertebra.schemas.errors import StoreError
 from vertebra.workers.keeper import administration, expiry, orphans, reminders, resume, unseen, wake
-from vertebra.workers.keeper.duty import BATCH, Duty, Office, Times
+from vertebra.workers.keeper.duty import Duty, Office, Times
 
 __all__ = ["DUTIES", "Keeper", "Times"]
 
@@ -65,7 +65,7 @@ class Keeper:
                 wait_s = min(2 * wait_s, BACKOFF_MAX_S)
                 continue
             wait_s = BACKOFF_S
-            if taken < BATCH:
+            if taken < duty.batch:
                 await asyncio.sleep(duty.every(self._office.times))
 
     async def _try(self, duty: Duty) -> int | None:

@@ -52,3 +52,5 @@ class Duty:
     name: str
     do: Callable[[Office], Awaitable[int]]
     every: Callable[[Times], float]
+    batch: int = BATCH
+    """Rows of a full pass."""

@@ -58,11 +58,15 @@ async def _try(office: Office, row: Row) -> None:
         await once(office.world.pool, [Query(after, named("keeper", after), {"id": row["id"]})])
 
 
-async def _carry_out(office: Office, run: str, command: str) -> bool:
+async def _carry_out(office: Office, run: str | None, command: str) -> bool:
     """True when nothing is left to do."""
     for _ in range(PASSES):
-        [[place]] = await once(office.world.pool, [Query("place", named("keeper", "place"), {"run": run})])
-        found = await executions.standing(office.client, run, place["chain"], place["execution_id"])
+        [places] = await once(office.world.pool, [Query("place", named("keeper", "place"), {"run": run})])
+        if not places:
+            _log.warning("a resume names no run", run=run, command=command)
+            return True
+        [place] = places
+        found = await executions.standing(office.client, place["id"], place["chain"], place["execution_id"])
         step = await _step(office, place, command, found)
         if step != "again":
             return step == "done"
@@ -251,4 +255,4 @@ async def _input(office: Office, head: Row) -> str:
     return (await office.world.artifacts.get(head["tenant"], head["input_artifact"])).decode()
 
 
-RESUME = Duty("resume", do, lambda times: times.resume_s)
+RESUME = Duty("resume", do, lambda times: times.resume_s, AT_ONCE)
