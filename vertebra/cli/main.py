@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from vertebra.cli.endings import DONE, FAILED, code_of
 from vertebra.cli.options import PROJECT
-from vertebra.cli.terminal import visible
+from vertebra.cli.terminal import open_streams, visible
 from vertebra.schemas.errors import BadInput, Complaints, SettingsError, VertebraError
 
 _MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -122,7 +122,17 @@ def _everywhere(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
     ] = False,
 ) -> None:
+    if project is None:
+        _check_folder()
     PROJECT.set(project)
+
+
+def _check_folder() -> None:
+    """Raise SettingsError where the folder of this shell was removed: everything begins with a look at it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise SettingsError("this folder was removed", do="go to another one, or name one with --project") from None
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -189,6 +199,7 @@ def entry() -> NoReturn:
     after all work was done); nothing of ours waits for that moment.
     """
     code: object = DONE
+    open_streams()
     try:
         main()
     except SystemExit as ended:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,45 @@ def test_the_line_to_go_on_with_can_be_pasted(
     assert 0 == call("init", "my shop")
 
     assert "cd 'my shop' && vertebra test" in capsys.readouterr().out
+
+
+ENTRY = "import sys; from vertebra.cli.main import entry; sys.argv[0] = 'vertebra'; entry()"
+
+
+def shell(line: str, *args: str | bytes, cwd: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """The command as its console script, called by a line of a shell in which `"$@"` stands for it."""
+    command = ["sh", "-c", line, "sh", sys.executable, "-c", ENTRY, *args]
+    return subprocess.run(command, cwd=cwd, env=os.environ | variables, capture_output=True, check=False, timeout=60)
+
+
+def test_text_is_written_whatever_letters_a_terminal_has(tmp_path: Path) -> None:
+    """What it lacks is written by number, in text and in JSON, which stays the same document."""
+    plain = shell('"$@"', "init", "läden", cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+    as_json = shell(
+        '"$@"', "init", "läden \N{FAMILY}", "--json", cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="1"
+    )
+
+    assert (0, b"") == (plain.returncode, plain.stderr)
+    assert b"l\\u00e4den from" in plain.stdout
+    assert str(tmp_path / "läden \N{FAMILY}") == json.loads(as_json.stdout)["folder"]
+
+
+def test_a_closed_stream_is_no_defect(project: Path) -> None:
+    """Some supervisors close what they do not read."""
+    said = shell('"$@" <&- >&-', "tools", "list", cwd=project)
+
+    assert (0, b"") == (said.returncode, said.stderr)
+
+
+def test_a_removed_folder_is_told(tmp_path: Path) -> None:
+    """A shell may stand where nothing is any more."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+
+    said = shell('rmdir "$PWD"; "$@"', "check", cwd=gone)
+
+    assert 2 == said.returncode
+    assert said.stderr.startswith(b"error: this folder was removed; go to another one")
 
 
 def test_a_refusal_of_the_machine_is_no_defect(
