@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +38,7 @@ from vertebra.policies.secret_refs import SECRET_RULE, is_reference, is_secret_r
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import SettingsError
 from vertebra.schemas.ids import ENDPOINT, SECRET
+from vertebra.store.address import is_address
 
 __all__ = ["DSN_OF", "Layers", "Limits", "Loaded", "Settings", "find_project", "load"]
 
@@ -273,6 +273,16 @@ class Settings(BaseSettings):
         """Arguments only: `load` reads the rest once, and keeps where each value came from."""
         return (init_settings,)
 
+    @field_validator(*DSN_OF.values())
+    @classmethod
+    def _readable(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn is not None and not is_address(dsn.get_secret_value()):
+            raise ValueError(
+                "no address of Postgres like postgresql://NAME:PASSWORD@HOST:PORT/DATABASE; in the password write @ as "
+                "%40, / as %2F, % as %25"
+            )
+        return dsn
+
     @field_validator("endpoints")
     @classmethod
     def _once(cls, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -412,7 +422,7 @@ def _file(path: Path) -> dict[str, object]:
 
 def _has_password(dsn: object) -> bool:
     text = str(dsn)
-    return "password" in text or urlsplit(text).password is not None
+    return "password" in text or ":" in text.partition("://")[2].rpartition("@")[0]
 
 
 def _all_names() -> tuple[str, ...]:

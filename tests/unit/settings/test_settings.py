@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vertebra.schemas.errors import SettingsError
-from vertebra.settings import Layers, find_project, load, shown
+from vertebra.settings import DSN_OF, Layers, find_project, load, shown, variable
 
 SECRET = "hunter2-canary"
 
@@ -80,6 +80,7 @@ def test_an_address_that_somebody_set_leaves_out_the_local_services(project: Pat
         ("name = ", "no TOML"),
         (b'name = "caf\xe9"', "not valid UTF-8; save it as UTF-8"),
         (f'gate_dsn = "postgresql://a:{SECRET}@h/d"', "no secret belongs"),
+        ('gate_dsn = "postgresql://[h"', "'gate_dsn': no address of Postgres"),
     ],
 )
 def test_a_wrong_file_stops_the_start(project: Path, text: str | bytes, said: str) -> None:
@@ -113,6 +114,40 @@ def test_a_wrong_variable_stops_the_start(project: Path, name: str, value: str, 
     """A variable that nobody knows, or that holds something else, is named."""
     with pytest.raises(SettingsError, match=said):
         load(project, {name: value})
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"postgresql://a:{SECRET}@[h/d",
+        f"postgresql://a:1%zz{SECRET}@h/d",
+        f"postgresql://a:1@{SECRET}@h/d",
+        f"postgresql://a:{SECRET}/1@h/d",
+        f"{SECRET} host=h",
+    ],
+)
+@pytest.mark.parametrize("name", sorted(DSN_OF.values()))
+def test_an_address_that_cannot_be_read_is_not_repeated(project: Path, name: str, dsn: str) -> None:
+    """Where a password is not escaped, libpq would say a part of it aloud: the start ends before it is asked."""
+    with pytest.raises(SettingsError, match=f"{variable(name)}: no address of Postgres") as caught:
+        load(project, {variable(name): dsn})
+
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"postgresql://a:{SECRET}%40%2F%25@h1:1,h2:2/d?sslmode=require",
+        "postgresql://a@/d?host=%2Frun%2Fa%40b&port=5432",
+        f"host=h port=5432 password='{SECRET} @/%'",
+        "postgresql://[::1]:5432/d",
+        "",
+    ],
+)
+def test_every_way_to_write_an_address_is_taken(project: Path, dsn: str) -> None:
+    """Several hosts, sockets, key words and IPv6; libpq has defaults for all that is left out."""
+    assert dsn == load(project, {"VERTEBRA_GATE_DSN": dsn}).settings.dsn("vertebra_gate")
 
 
 def test_no_secret_is_shown(project: Path) -> None:
