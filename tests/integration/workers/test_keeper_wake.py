@@ -77,6 +77,11 @@ async def put_wake(stage: Stage, run: str, ref: str) -> None:
     await once(stage.api, [Query("wake", insert, {"run": run, "ref": ref})])
 
 
+async def never_seen(stage: Stage, run: str) -> str:
+    """A command that a stand-in, which looks at nothing, never consumes."""
+    return f"command/{await stage.command(run, 'abort', wake=False)}"
+
+
 async def asked(stage: Stage, run: str, remind: list[float], escalate: float, expires: float) -> str:
     approval = secrets.token_hex(10)
     await stage.sql(APPROVAL, id=approval, run=run, remind=remind, escalate=escalate, expires=expires)
@@ -109,7 +114,7 @@ async def test_a_decision_whose_signal_was_lost_still_reaches_its_run(stage: Sta
 async def test_a_wake_written_before_the_clock_was_set_back_is_sent(stage: Stage) -> None:
     """Due tomorrow by a clock that was a day ahead, it is sent now and not in a day."""
     run, handle = await stand_in(stage, "wait")
-    await put_wake(stage, run, "command/never")
+    await put_wake(stage, run, await never_seen(stage, run))
     await stage.sql("update outbox set due_at = now() + interval '1 day' where run = %(run)s", run=run)
 
     await wake.do(office(stage))
@@ -121,7 +126,7 @@ async def test_a_wake_written_before_the_clock_was_set_back_is_sent(stage: Stage
 async def test_a_wake_is_sent_at_once_and_then_ever_more_rarely(stage: Stage) -> None:
     """The first pass sends it; then 1, 2, 4 s pass, at most 60, until the run has consumed the row."""
     run, handle = await stand_in(stage, "wait")
-    await put_wake(stage, run, "command/never")
+    await put_wake(stage, run, await never_seen(stage, run))
     for pause_s in (1, 2, 4, 8, 16, 32, 60, 60):
         [began] = await stage.sql("select now() as at")
         await wake.do(office(stage))
@@ -140,7 +145,7 @@ async def test_consumed_rows_and_ended_runs_are_not_woken(stage: Stage) -> None:
     await put_wake(stage, run, f"command/{command}")
     await stage.sql("update commands set consumed_at = now() where id = %(id)s", id=command)
     other, _ = await stand_in(stage, "return")
-    await put_wake(stage, other, "command/never")
+    await put_wake(stage, other, await never_seen(stage, other))
     await stage.sql("update runs set state = 'completed', ended_at = now() where id = %(id)s", id=other)
 
     await wake.do(office(stage))
@@ -153,7 +158,7 @@ async def test_consumed_rows_and_ended_runs_are_not_woken(stage: Stage) -> None:
 async def test_two_keepers_send_a_wake_once(stage: Stage) -> None:
     """Whoever claims the row pushes it back in the same statement."""
     run, handle = await stand_in(stage, "wait")
-    await put_wake(stage, run, "command/never")
+    await put_wake(stage, run, await never_seen(stage, run))
 
     for _ in range(2):
         await wake.do(office(stage))
@@ -165,7 +170,7 @@ async def test_two_keepers_send_a_wake_once(stage: Stage) -> None:
 async def test_an_unreachable_temporal_loses_no_wake(stage: Stage) -> None:
     """The duty fails, which its loop expects, and the row comes up again."""
     run, handle = await stand_in(stage, "wait")
-    await put_wake(stage, run, "command/never")
+    await put_wake(stage, run, await never_seen(stage, run))
 
     with capture_logs(), pytest.raises(RuntimeError):  # of a client that never connected
         await wake.do(await nowhere(stage))

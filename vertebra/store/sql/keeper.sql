@@ -1,25 +1,29 @@
 -- name: settle_wakes
--- Wakes that have done their work: no such run is open, or it has consumed what it was woken for.
+-- Wakes for which there is nothing to do (any more): no such run is open, it has consumed what it was woken for, or the
+-- wake names nothing of it. What is signed and its wake are written together.
 update outbox o set done_at = now()
 where o.id in (
     select w.id from outbox w
-    where w.kind = 'wake' and w.done_at is null and (w.due_at <= now() or w.due_at > now() + interval '5 minutes') and (
-        not exists (select from runs r where r.id = w.run and r.ended_at is null)
-        or exists (
-            select from commands c
-            where c.run = w.run and w.ref = 'command/' || c.id and c.consumed_at is not null
-        )
-        or exists (
-            select from approvals a join decisions d on d.approval = a.id
-            where a.run = w.run and w.ref = 'decision/' || d.nonce and d.consumed_at is not null
-        )
-        or exists (
-            select from approvals a
-            where a.run = w.run and w.ref = 'approval/' || a.id and a.state <> 'pending'
-                and not exists (select from waits s where s.run = w.run and s.ref = a.id)
+    where w.kind = 'wake' and w.done_at is null and (w.due_at <= now() or w.due_at > now() + interval '5 minutes') and not (
+        exists (select from runs r where r.id = w.run and r.ended_at is null)
+        and (
+            exists (
+                select from commands c
+                where c.id = split_part(w.ref, 'command/', 2) and c.run = w.run and c.consumed_at is null
+            )
+            or exists (
+                select from approvals a join decisions d on d.approval = a.id
+                where a.run = w.run and w.ref = 'decision/' || d.nonce and d.consumed_at is null
+            )
+            or exists (
+                select from approvals a
+                where a.id = split_part(w.ref, 'approval/', 2) and a.run = w.run
+                    and (a.state = 'pending' or exists (select from waits s where s.run = w.run and s.ref = a.id))
+            )
+            or exists (select from calls c where c.id = split_part(w.ref, 'call/', 2) and c.run = w.run)
         )
     )
-    order by w.id for update of w skip locked
+    order by w.id limit %(limit)s for update of w skip locked
 )
 returning o.id;
 

@@ -14,17 +14,19 @@ from vertebra.workers.keeper import executions
 from vertebra.workers.keeper.duty import BATCH, Duty, Office
 
 AT_ONCE = 10
+SETTLED = 1000
+"""Of one pass: all that anybody could write at once would take longer than a statement may."""
 
 _log: FilteringBoundLogger = structlog.get_logger("vertebra.keeper")
 
 
 async def do(office: Office) -> int:
     """Send the wakes that are due. A run that Temporal does not hold is the business of `unseen`."""
-    settle = Query("settle_wakes", named("keeper", "settle_wakes"))
+    settle = Query("settle_wakes", named("keeper", "settle_wakes"), {"limit": SETTLED})
     claim = Query("claim_wakes", named("keeper", "claim_wakes"), {"limit": BATCH})
-    [_, rows] = await once(office.world.pool, [settle, claim])
+    [settled, rows] = await once(office.world.pool, [settle, claim])
     await send(office, sorted({row["run"] for row in rows if row["run"] is not None}))
-    return len(rows)
+    return len(settled) + len(rows)
 
 
 async def send(office: Office, runs: Sequence[str]) -> None:
