@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated
 
 import typer
-from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from vertebra.cli.desk import open_desk
@@ -53,10 +52,7 @@ def passwords(settings: Settings) -> dict[Role, str]:
 
 
 def _password(role: Role, name: str, dsn: str) -> str:
-    try:
-        parts = conninfo_to_dict(dsn)
-    except ProgrammingError:
-        raise SettingsError("this is no address of Postgres", at=variable(name), do="write postgresql://...") from None
+    parts = conninfo_to_dict(dsn)
     if parts.get("user") != role or not parts.get("password"):
         raise SettingsError(
             f"this logs in as {parts.get('user')!r}, {'with' if parts.get('password') else 'without'} a password",
