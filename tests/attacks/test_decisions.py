@@ -11,17 +11,33 @@ import psycopg
 import pytest
 
 from tests.attacks.forging import Forgery, forge_decision, told
+from tests.attacks.graphs import published, text_of
 from tests.integration.runs.waits import Handle, ended, waiting
 from tests.stage import TEMPLATE, Stage
+from vertebra.client import approvals
+from vertebra.client.signing import Signer
 from vertebra.policies.signature import SigningKey
-from vertebra.schemas.canonical import json_text
-from vertebra.schemas.errors import Conflict, StoreError
+from vertebra.schemas.canonical import Json, json_text
+from vertebra.schemas.errors import Conflict, PermissionDenied, StoreError
 from vertebra.schemas.signed import instant
+from vertebra.store.pool import connect
 
 pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 PAUSE_S = 5.5
 """A little more than the pause between two looks of a run."""
+QUESTION = """\
+  ask:
+    type: human
+    show: {text: input.text}
+    assign: [support_lead]
+    form: {amount: {type: integer, required: true}, unit: {type: string, default: EUR}}
+  say:
+    type: rules
+    rules: [{when: "ask.answer.amount == 7 && ask.answer.unit == 'EUR'", then: {said: {value: 7 of EUR}}}]
+    default: {said: {value: something else}}
+    write: {said: said}
+"""
 REFUND = json.loads((TEMPLATE / "tickets.jsonl").read_text(encoding="utf-8").splitlines()[3])
 
 
@@ -124,6 +140,32 @@ async def test_no_forged_decision_counts_and_none_keeps_the_true_one_out(stage: 
     assert 1 == len(await mails(handle.id, stage))
     assert sold == len(stage.bought(handle.id))
     assert [] == await mails(other_handle.id, stage)
+
+
+async def test_an_answer_that_does_not_fit_its_form_is_none(stage: Stage) -> None:
+    """Whoever holds the role may sign without the client, which asks for the form: the run asks on, and so does it."""
+    graph = await published(stage, text_of("asks", QUESTION, edges="edges: [ask -> say]\n"))
+    handle = await stage.start(graph, {"text": "x"})
+    approval = (await waiting(handle.id, stage, "approval"))["ref"]
+
+    odd: list[Json] = [None, {}, {"amount": "much"}, {"amount": 1, "also": 2}, [1], 5]
+    for arguments in odd:
+        await stage.decide(approval, "approve", arguments=arguments)
+    reasons = await refused(handle.id, stage, 6)
+    connection = await connect(str(stage.api.conninfo))
+    async with connection:
+        found = await approvals.approval(connection, approval)
+        with pytest.raises(PermissionDenied, match="does not fit the form"):
+            verdict = approvals.Verdict("approve", found.asked.digest, {"amount": "much"})
+            await approvals.decide(connection, Signer("ada", stage.keys["ada"]), found, verdict)
+        fits = approvals.Verdict("approve", found.asked.digest, {"amount": 7})
+        await approvals.decide(connection, Signer("ada", stage.keys["ada"]), found, fits)
+    await stage.wake(handle.id)
+    output, _ = await ended(handle, stage)
+
+    assert 6 == len(reasons)
+    assert all("the answer does not fit the form" in reason for reason in reasons)
+    assert {"said": "7 of EUR"} == output
 
 
 async def test_the_first_decision_stands(stage: Stage) -> None:

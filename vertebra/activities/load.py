@@ -6,23 +6,23 @@ What a command changes (a limit, a renewal, an opened call) it changes once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from vertebra.activities import entries, orders, sent
-from vertebra.activities.orders import arguments_of, whole
+from vertebra.activities.orders import whole
 from vertebra.activities.sent import Events, taken_of
 from vertebra.activities.world import World
 from vertebra.ledger.books import head_query
-from vertebra.policies.decision import Person, check_decision
+from vertebra.policies.decision import Person, check_answer, check_decision
 from vertebra.schemas.audit import Entry
 from vertebra.schemas.errors import ApprovalClosed, NotFound, PermissionDenied, PolicyError
+from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import RunId
 from vertebra.schemas.run import MAX_EVENTS, MAX_EVENTS_BYTES, Answer, Ask, Loaded, LoadInput
-from vertebra.store.people import asked_of, check_row, people_of, signed_of
+from vertebra.store.people import arguments_of, asked_of, check_row, people_of, signed_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, Transaction, transaction
 
@@ -36,6 +36,7 @@ class Found:
     """What one look brought, and what it is going to write."""
 
     run: Row
+    graph: CompiledGraph
     answers: list[Answer] = field(default_factory=list)
     writes: list[Query] = field(default_factory=list)
     told: list[Entry] = field(default_factory=list)
@@ -51,13 +52,13 @@ async def load(given: LoadInput, run: str, execution: str, world: World) -> Load
             raise NotFound(f"no run {run!r} was admitted")
         await _check_open(heads[0], execution, opened)
         known = people_of(people)
-        found = Found(heads[0])
+        graph = await world.graph(pinned[0]["graph_digest"])
+        found = Found(heads[0], graph)
         ordered = orders.judged([*commands, *events], known, heads[0], world)
         valid = ordered.valid
         found.writes += ordered.writes
         found.told += ordered.told
         found.ended = next((row for row in valid if _ends(row, heads[0])), None)
-        graph = await world.graph(pinned[0]["graph_digest"])
         inbox = Events(heads[0], graph, [row for row in valid if row["verb"] == "event"], taken_of(taken))
         inbox.put_aside(world)
         for ask in given.asks:
@@ -149,10 +150,12 @@ def _answer(
 
 def _decided(row: Row, decisions: Sequence[Row], people: Sequence[Person], found: Found, world: World) -> None:
     """The first decision that counts, now or before; an approval that nobody decided in time has expired."""
+    form = found.graph.nodes[row["node"]].form_json if row["kind"] == "human" else None
     for decision in decisions:
         try:
             statement = check_decision(asked_of(row), signed_of(decision), people)
             check_row(statement, decision)
+            answer = check_answer(form, decision["verb"], arguments_of(decision))
         except PolicyError as error:
             if decision["consumed_at"] is None:
                 found.writes.append(_consumed(decision))
@@ -161,7 +164,7 @@ def _decided(row: Row, decisions: Sequence[Row], people: Sequence[Person], found
         if row["state"] == "pending":
             _close_approval(row, decision, found, world)
         if row["state"] in ("pending", ANSWERED[decision["verb"]]):
-            found.answers.append(_of_decision(row, decision))
+            found.answers.append(_of_decision(row, decision, answer))
             return
     if row["state"] == "expired" or (row["state"] == "pending" and row["expires_at"] <= row["now"]):
         if row["state"] == "pending":
@@ -198,16 +201,13 @@ def _close_approval(row: Row, decision: Row, found: Found, world: World) -> None
     )
 
 
-def _of_decision(row: Row, decision: Row) -> Answer:
-    arguments: JsonValue = None
-    if decision["arguments"] is not None:
-        arguments = json.loads(bytes(decision["arguments"]))
+def _of_decision(row: Row, decision: Row, answer: JsonValue) -> Answer:
     return Answer(
         ref=row["id"],
         verb=decision["verb"],
         by=decision["person"],
         reason=decision["reason"],
-        arguments=arguments,
+        arguments=answer,
     )
 
 

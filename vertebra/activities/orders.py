@@ -5,7 +5,6 @@ A run that waits applies them when it looks, the keeper when it opens an ended r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +21,7 @@ from vertebra.schemas.ids import RunId
 from vertebra.schemas.money import MicroUSD
 from vertebra.schemas.run import MAX_ORDERS, MAX_ORDERS_BYTES, MAX_TOP_UP, Ask
 from vertebra.schemas.signed import Statement
-from vertebra.store.people import check_row, signed_of
+from vertebra.store.people import arguments_of, check_row, signed_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 
@@ -112,12 +111,6 @@ def _check_change(verb: str, arguments: JsonValue) -> None:
 
 def _context(arguments: JsonValue) -> JsonValue:
     return arguments.get("context") if isinstance(arguments, dict) else None
-
-
-def arguments_of(row: Row) -> JsonValue:
-    """What the command was given, null without."""
-    value: JsonValue = None if row["arguments"] is None else json.loads(bytes(row["arguments"]))
-    return value
 
 
 def whole(arguments: JsonValue, name: str) -> int:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from vertebra.activities import entries
 from vertebra.activities.envelopes import envelope_query
-from vertebra.activities.orders import apply_query, arguments_of
+from vertebra.activities.orders import apply_query
 from vertebra.activities.world import World
 from vertebra.policies.fields import check_fields
 from vertebra.schemas.audit import Entry
@@ -19,6 +19,7 @@ from vertebra.schemas.errors import BadInput
 from vertebra.schemas.fields import fields_of
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.run import MAX_EVENT_BYTES, MAX_EVENTS, MAX_EVENTS_BYTES, Answer, Ask
+from vertebra.store.people import arguments_of
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row
 

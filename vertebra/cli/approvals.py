@@ -166,8 +166,7 @@ async def _edited(connection: Connection, found: Approval, edit: Sequence[str]) 
 
 
 def _answer(found: Approval, given: Sequence[str]) -> Json:
-    form = found.request.get("form")
-    fields: Fields = fields_of(form) if isinstance(form, str) else {}
+    fields: Fields = fields_of(found.form) if found.form is not None else {}
     values = read_inputs(given, fields, at="--answer")[0]
     if not fields:
         return values or None
@@ -255,8 +254,7 @@ def _request(found: Approval) -> list[str]:
         head = [f"tool      {found.tool}  {found.request.get('tool_pin')}", "arguments"]
         return head + _indented(found.arguments)
     if found.kind == "human":
-        form = found.request.get("form")
-        asks = ["answer", *_indented(json.loads(form))] if isinstance(form, str) else []
+        asks = ["answer", *_indented(json.loads(found.form))] if found.form is not None else []
         return ["shown", *_indented(found.arguments), *asks]
     if found.request.get("kind") == "http":
         return ["request", *_indented(found.arguments)]

@@ -10,11 +10,11 @@ from typing import Literal
 
 from vertebra.client.people import acting, known
 from vertebra.client.signing import About, Signer, signed
-from vertebra.policies.decision import Asked, Person, check_decision, check_role
+from vertebra.policies.decision import Asked, Person, check_answer, check_decision, check_role
 from vertebra.schemas.canonical import Json, digest_of, json_text
 from vertebra.schemas.errors import ApprovalClosed, BadInput, NotFound, PolicyError
 from vertebra.schemas.run import MAX_ORDERS, MAX_ORDERS_BYTES
-from vertebra.store.people import asked_of, signed_of
+from vertebra.store.people import arguments_of, asked_of, check_row, signed_of
 from vertebra.store.pool import Link
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, pipelined, trip
@@ -61,10 +61,21 @@ class Approval:
         return json.loads(text) if isinstance(text, str) else None
 
     @property
+    def form(self) -> str | None:
+        """The fields of the answer that a question asks for, as JSON."""
+        return form_of(self.kind, self.request)
+
+    @property
     def tool(self) -> str | None:
         """The tool that would run."""
         tool = self.request.get("tool")
         return tool if isinstance(tool, str) else None
+
+
+def form_of(kind: str, request: dict[str, Json]) -> str | None:
+    """The fields of the answer that a request of this kind asks for, as JSON; None if it asks for yes or no."""
+    form = request.get("form") if kind == "human" else None
+    return form if isinstance(form, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,9 @@ async def approval(connection: Link, approval_id: str) -> Approval:
     row = rows[0]
     asked = asked_of(row)
     people = await known(connection, {d["person"] for d in decisions}, {d["key"] for d in decisions})
-    counting = tuple(decision for decision in decisions if _counts(asked, decision, people))
+    request = json.loads(bytes(row["request"]))
+    form = form_of(row["kind"], request)
+    counting = tuple(decision for decision in decisions if _counts(asked, form, decision, people))
     return Approval(
         asked=asked,
         tenant=row["tenant"],
@@ -116,7 +129,7 @@ async def approval(connection: Link, approval_id: str) -> Approval:
         graph=row["graph"],
         version=row["version"],
         graph_digest=row["graph_digest"],
-        request=json.loads(bytes(row["request"])),
+        request=request,
         decisions=counting,
     )
 
@@ -125,11 +138,12 @@ async def decide(connection: Link, signer: Signer, found: Approval, verdict: Ver
     """Write the signed decision, with a wake of the run, as one transaction; gives its nonce.
 
     Raises ApprovalClosed, PermissionDenied, BadInput: nothing is written then. Whoever acts on it checks all
-    this again. Arguments must have been checked against the tool's or form's schema.
+    this again. The arguments of an `edit` must have been checked against the tool's schema.
     """
     person = await acting(connection, signer)
     _check_open(found, verdict)
     check_role(found.asked, person, found.now)
+    check_answer(found.form, verdict.verb, verdict.arguments)
     text = None if verdict.arguments is None else json_text(verdict.arguments)
     arguments_digest = None if text is None else digest_of(text.encode())
     about = About(
@@ -189,9 +203,10 @@ def _check_open(found: Approval, verdict: Verdict) -> None:
         raise BadInput("only the arguments of a tool can be edited", at=f"approval {asked.id}", do="approve or deny")
 
 
-def _counts(asked: Asked, decision: Row, people: Sequence[Person]) -> bool:
+def _counts(asked: Asked, form: str | None, decision: Row, people: Sequence[Person]) -> bool:
     try:
-        check_decision(asked, signed_of(decision), people)
+        check_row(check_decision(asked, signed_of(decision), people), decision)
+        check_answer(form, decision["verb"], arguments_of(decision))
     except PolicyError:
         return False
     return True

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from vertebra.policies.fields import check_fields
 from vertebra.policies.signature import check_times, verify
-from vertebra.schemas.errors import ApprovalClosed, BadSignature, PermissionDenied
+from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import ApprovalClosed, BadInput, BadSignature, PermissionDenied
+from vertebra.schemas.fields import fields_of
 from vertebra.schemas.signed import Kind, Statement
 
 
@@ -84,6 +87,19 @@ def check_decision(asked: Asked, signed: Signed, people: Sequence[Person]) -> St
     if statement.verb == "edit" and asked.kind in ("guardrail", "result"):
         raise PermissionDenied("who lets a guardrail pass may not change the call", at=asked.id, do="approve or deny")
     return statement
+
+
+def check_answer(form: str | None, verb: str, answer: Json) -> Json:
+    """The answer to a question, with the defaults of its form filled in. Raises PermissionDenied if it does not fit.
+
+    `form`: the fields of a `human` node as JSON; None where nothing is asked but yes or no.
+    """
+    if form is None or verb != "approve":
+        return answer
+    try:
+        return check_fields(fields_of(form), answer, at="the answer")
+    except BadInput as error:
+        raise PermissionDenied(f"the answer does not fit the form: {error.message}") from None
 
 
 def _check_standing(person: Person, signed: Signed) -> None:

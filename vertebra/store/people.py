@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Collection, Iterable
 
 from vertebra.policies.decision import Asked, Person, Signed
-from vertebra.schemas.canonical import digest_of
+from vertebra.schemas.canonical import Json, digest_of
 from vertebra.schemas.errors import BadJson, BadSignature
 from vertebra.schemas.signed import Statement
 from vertebra.schemas.strict_json import read_json
@@ -63,6 +64,12 @@ def asked_of(row: Row) -> Asked:
         expires_at=row["expires_at"],
         kind=row["kind"],
     )
+
+
+def arguments_of(row: Row) -> Json:
+    """What a decision or command was given, null without; `check_row` has seen that it can be read."""
+    value: Json = None if row["arguments"] is None else json.loads(bytes(row["arguments"]))
+    return value
 
 
 def check_row(statement: Statement, row: Row) -> None:
