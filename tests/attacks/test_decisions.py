@@ -142,6 +142,25 @@ async def test_no_forged_decision_counts_and_none_keeps_the_true_one_out(stage: 
     assert [] == await mails(other_handle.id, stage)
 
 
+async def test_a_decision_that_the_run_will_refuse_keeps_nobody_from_deciding(stage: Stage) -> None:
+    """The client shows a request as open while all that was said about it is another than what was signed."""
+    handle, approval = await parked(stage)
+    edited = json_text({"to": "m@example.org", "subject": "x", "text": "y"}).encode()
+    swapped = Forgery("swapped", says={"verb": "edit"}, arguments=edited, columns={"arguments": b'{"to":"m@m.m"}'})
+
+    await forge_decision(stage, approval, swapped)
+    connection = await connect(str(stage.api.conninfo))
+    async with connection:
+        found = await approvals.approval(connection, approval)
+        signer = Signer("ada", stage.keys["ada"])
+        await approvals.decide(connection, signer, found, approvals.Verdict("approve", found.asked.digest))
+    await stage.wake(handle.id)
+    output, _ = await ended(handle, stage)
+
+    assert found.is_open
+    assert "answered" == output["status"]
+
+
 async def test_an_answer_that_does_not_fit_its_form_is_none(stage: Stage) -> None:
     """Whoever holds the role may sign without the client, which asks for the form: the run asks on, and so does it."""
     graph = await published(stage, text_of("asks", QUESTION, edges="edges: [ask -> say]\n"))
