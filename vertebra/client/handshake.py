@@ -115,9 +115,8 @@ def _distrusted(error: ssl.SSLCertVerificationError, name: str) -> Trouble:
 
 
 def _broken(error: ssl.SSLError, tls: ClientConfigTLS, name: str) -> Trouble:
-    said = (
-        (error.reason or str(error)).replace("_", " ").lower()
-    )  # a reason that Python does not know stands in the text
+    # a reason that Python does not know stands in the text
+    said = (error.reason or str(error)).replace("_", " ").lower()
     if _has(said, _PLAIN):
         return _NO_TLS_THERE
     if _has(said, _VERSIONS):
