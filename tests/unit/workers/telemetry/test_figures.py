@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -20,6 +21,7 @@ from vertebra.services.ports import pick
 from vertebra.workers.telemetry.figures import GAUGES, Figures, runtime_serving
 
 ALERTS = Path(__file__).parents[4] / "deploy" / "alerts.yaml"
+STORIES = ALERTS.with_name("alerts.test.yaml")
 LABELS = {"agent_name", "kind", "status", "by", "reason", "graph_name", "duty", "transaction", "le", "service_name"}
 ELSEWHERE = {
     "node_filesystem_avail_bytes",
@@ -108,6 +110,28 @@ def test_alerts_name_figures_that_exist(page: tuple[Runtime, int]) -> None:
     assert all(told["summary"] and told["do"] for told in alerts.values())
     used = {word for rule in rules for part in re.findall(r"by \(([^)]*)\)", rule["expr"]) for word in part.split(", ")}
     assert used <= LABELS
+
+
+def test_every_alert_has_a_story_in_which_it_fires(page: tuple[Runtime, int]) -> None:
+    """And those stories are told of series that are on the page or the node exporter's."""
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    stories = yaml.safe_load(STORIES.read_text())["tests"]
+    expected = [
+        one["labels"] for story in stories for test in story["promql_expr_test"] for one in test.get("exp_samples", ())
+    ]
+    fired = {name for labels in expected for name in re.findall(r'ALERTS\{alertname="(\w+)"', labels)}
+    series = {one["series"].partition("{")[0] for story in stories for one in story["input_series"]}
+
+    assert {rule["alert"] for rule in rules if "alert" in rule} == fired
+    assert series <= set(read(page[1])) | ELSEWHERE
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="not run: no promtool (Debian: prometheus)")
+def test_alerts_fire_in_their_stories_alone() -> None:
+    """Prometheus itself reads the rules, and evaluates them over the stories' figures."""
+    for words in (["check", "rules", ALERTS.name], ["test", "rules", STORIES.name]):
+        done = subprocess.run(["promtool", *words], check=False, cwd=ALERTS.parent, capture_output=True, text=True)
+        assert 0 == done.returncode, done.stdout + done.stderr
 
 
 def test_the_page_of_documentation_names_every_figure(page: tuple[Runtime, int]) -> None:
