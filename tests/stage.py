@@ -14,6 +14,7 @@ from typing import LiteralString
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.service import RPCError, RPCStatusCode
 
 from tests.ground import Servers
 from tests.stores import Migrated
@@ -282,7 +283,12 @@ class Stage:
         return int(rows[0]["round"]) if rows else 1
 
     async def wake(self, run: str) -> None:
-        await self.client.get_workflow_handle(run).signal("look")
+        """Have the run look at its rows now; one that looked by itself meanwhile, and ended, has no need of it."""
+        try:
+            await self.client.get_workflow_handle(run).signal("look")
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
     def bought(self, run: str | None = None) -> list[dict[str, object]]:
         """The replies that the scripted vendor sold."""

@@ -162,7 +162,7 @@ async def test_a_missing_file_is_wrong_before_anybody_is_asked(door: Door) -> No
     assert str(door.client.cert) in checked(said, "temporal security")[1]
     assert "missing" == checked(said)[0]
     assert "the row is written" in decided.err
-    await handle.signal("look")
+    await shell.stage.wake(handle.id)
     await ended(handle, shell.stage)
 
 
