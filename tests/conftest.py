@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import structlog
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from temporalio.service import RPCError, RPCStatusCode, _BridgeServiceClient
 
 from tests.ground import Given, Servers, given
@@ -48,8 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read which servers are given before a test's environment is cleaned.
 
     Whoever was started in the background of a script ignores Ctrl-C, and so would every process that a test interrupts.
+    A machine may stop for seconds in the middle of any example: none has a time limit of its own.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    patient = {"deadline": None, "suppress_health_check": (HealthCheck.too_slow,)}
+    hypothesis.register_profile("patient", hypothesis(), **patient)
+    hypothesis.load_profile("patient")
     try:
         config.stash[_GIVEN] = given(os.environ)
     except SettingsError as error:

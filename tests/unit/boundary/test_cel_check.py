@@ -176,7 +176,7 @@ MORE = [
 ]
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.lists(st.sampled_from(PIECES + MORE) | st.text(max_size=3), max_size=14).map("".join))
 def test_any_text_is_checked_or_explained(source: str) -> None:
     """No text gets an exception, or loses a character, out of the check and the lowering."""

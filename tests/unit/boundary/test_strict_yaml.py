@@ -6,7 +6,7 @@ import contextlib
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vertebra.boundary.strict_yaml import read_yaml
@@ -146,7 +146,6 @@ def test_every_value_has_its_line() -> None:
     assert marks.text(("name",)) is None
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("ab:-[]{}'\"|>#&*!?, \n\t1.~%@"), max_size=80))
 def test_any_text_is_a_value_or_a_bad_file(text: str) -> None:
     """No text gets another error out of the reader."""

@@ -267,7 +267,7 @@ SHAPES = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     base=st.sampled_from(((), *SHAPES)),
     more=st.lists(LINE, max_size=5),

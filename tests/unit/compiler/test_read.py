@@ -38,21 +38,21 @@ def told(read: Callable[[], object]) -> str:
     return "x.yaml"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=scraps)
 def test_random_text_gives_a_graph_or_a_complaint(text: str) -> None:
     """No text makes the reader fail in another way than by a named error."""
     assert "x.yaml" in told(lambda: read_graph(text, "x.yaml"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(graph=st.dictionaries(st.sampled_from(keys), values))
 def test_random_values_give_a_graph_or_a_complaint(graph: dict[str, object]) -> None:
     """No value under any known key makes reader or compiler fail in another way than by a named error."""
     assert "x.yaml" in told(lambda: compile_text(json.dumps(graph), "x.yaml", Catalogue()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_a_damaged_example_gives_a_graph_or_a_complaint(data: st.DataObject) -> None:
     """The complete example with some lines lost, doubled or exchanged never breaks the compiler."""

@@ -24,7 +24,6 @@ from vertebra.schemas.ids import node_of
 many = settings(
     max_examples=20,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    deadline=None,
     suppress_health_check=tuple(HealthCheck),
 )
 behaviours = pytest.mark.parametrize("effects", [Plain(), Rough()], ids=["plain", "rough"])

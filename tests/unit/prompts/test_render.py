@@ -213,14 +213,14 @@ TAGGED = st.lists(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(TAGGED.map("".join))
 def test_values_come_out_unchanged(value: str) -> None:
     """Any text stands in the prompt exactly as it was given."""
     assert f"<{value}>" == render(NAMED, {"name": value}).user
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY_TEXT.filter(lambda literal: "{{" not in literal))
 def test_text_outside_of_tags_comes_out_unchanged(literal: str) -> None:
     """Any text of the author without a tag is kept byte for byte."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vertebra.boundary.strict_json import check_value, read_json
@@ -65,7 +65,6 @@ def test_poison_is_refused_by_place(text: str | bytes, reason: str) -> None:
     assert reason in str(caught.value)
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_what_is_written_is_read_back(value: Json) -> None:
     """Every clean value survives, whether its text is escaped or not."""
@@ -74,7 +73,6 @@ def test_what_is_written_is_read_back(value: Json) -> None:
     assert value == check_value(value)
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from('[]{}",:0123456789.eE+-ntrufalse\\ \n'), max_size=60))
 def test_nothing_is_read_that_python_does_not_read(text: str) -> None:
     """A text gives a value that Python reads too, or BadJson, and nothing else."""
