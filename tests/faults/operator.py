@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from tests.faults.plant import Plant, patiently
@@ -18,7 +20,9 @@ from vertebra.store.pool import connect
 from vertebra.store.transaction import Row
 
 LOOK_S = 0.3
-PATIENCE_S = 20.0
+AGAIN_S = {"top_up": 20.0, "renewal": 20.0}
+"""By kind: when the same wait is answered again, since a limit may not suffice and a renewal may end. Any other gets
+one answer, however long its run takes to hear it: a node that blocks again, an approval asked anew, is a new wait."""
 RENEWED_S = 2 * 86_400
 
 
@@ -32,7 +36,7 @@ class Operator:
     """What is said about a blocked node."""
     did: Counter[str] = field(default_factory=Counter)
     """What was said how often."""
-    _again: dict[tuple[str, str], float] = field(default_factory=dict)
+    _again: dict[tuple[str, str, datetime], float] = field(default_factory=dict)
     """When a wait may be answered again: its row stands for a while after the run has heard."""
 
     async def until_all_ended(self, timeout_s: float) -> list[Row]:
@@ -57,14 +61,14 @@ class Operator:
         task.result()
 
     async def act(self) -> None:
-        """Answer everything that waits now, once each."""
+        """Answer everything that waits now and is not answered yet."""
         waits = await self.plant.sql(
             "select * from waits where run = any(%(runs)s) order by run, ref", runs=list(self.runs)
         )
         for wait in waits:
-            key = (wait["run"], wait["ref"])
+            key = (wait["run"], wait["ref"], wait["since"])
             if time.monotonic() > self._again.get(key, 0) and await patiently(partial(self._answer, wait)):
-                self._again[key] = time.monotonic() + PATIENCE_S
+                self._again[key] = time.monotonic() + AGAIN_S.get(wait["kind"], math.inf)
 
     async def _answer(self, wait: Row) -> bool:
         """False if it was too early or too late; the next look shows what is true then."""
