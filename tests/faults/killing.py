@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.plant import Plant
+from vertebra.schemas.errors import ServiceFailed
 
 VICTIMS = ("worker", "temporal", "postgres", "tool host")
 GAP_S = 2.0
@@ -37,12 +38,26 @@ class Killer:
         await self._until_flying(victim)
         await asyncio.sleep(self.chance.uniform(0.0, self.gap_s))
         self.in_flight.append(await self._flying(victim))
-        if victim == "tool host":
-            os.kill(await tool_host_of(self.plant), signal.SIGKILL)
+        for _ in range(_LOOKS):
+            if await self._hit(victim):
+                break
+            await asyncio.sleep(_LOOK_S)
         else:
-            self.plant.supervisor.kill(victim)
+            raise AssertionError(f"the {victim} never runs long enough to be killed")
         self.killed[victim] += 1
         await self._wait_ready(victim)
+
+    async def _hit(self, victim: str) -> bool:
+        """False where it has just ended by itself, as a worker does that starts while a server is away."""
+        await self._wait_ready(victim)
+        try:
+            if victim == "tool host":
+                os.kill(await tool_host_of(self.plant), signal.SIGKILL)
+            else:
+                self.plant.supervisor.kill(victim)
+        except (ServiceFailed, ProcessLookupError):
+            return False
+        return True
 
     async def _wait_ready(self, victim: str) -> None:
         if victim == "tool host":
