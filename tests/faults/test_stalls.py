@@ -30,7 +30,10 @@ nodes:
 """
 ONE_CALL = {"VERTEBRA_LIMITS__EFFECTS": "1"}
 """The stalled call takes the worker's only place: else Temporal would give calls to one that stands still."""
-REPLIES: list[Json] = [{"reply": "said after all", "delay": "4s"}]
+LATER: list[Json] = [{"reply": "said after all", "delay": "9s"}]
+"""Time to stop the worker, or to wake it, while its call or the other's is under way; less than a heartbeat's 10 s."""
+AT_ONCE: list[Json] = [{"reply": "said after all"}]
+"""So that the run ends before the stopped worker's client gives the call up, 5 s after its heartbeat was due."""
 
 
 @pytest.mark.parametrize("back", ["before the other has ended", "after the run has ended"])
@@ -39,16 +42,18 @@ async def test_the_first_outcome_is_the_calls_and_the_late_one_is_paid_and_told(
 ) -> None:
     """A stopped worker's attempt is lost, another makes the second; who reports later settles its own, as late."""
     graph = await plant.publish(STALLS)
-    project = plant.project({"stalled": REPLIES})
+    project = plant.project({"stalled": LATER})
     early = back.startswith("before")
 
     async with plant.worker(project, "stalling", ONE_CALL):
         handle = await plant.stage.start(graph, {"text": "x"})
         await _until_attempts(plant, handle.id, ["held"])
+        await _until_beaten(plant, handle.id)
         plant.supervisor.kill("stalling", signal.SIGSTOP)
+        plant.project({"stalled": LATER if early else AT_ONCE})
         async with plant.worker(project, "other"):
-            await _until_attempts(plant, handle.id, ["unknown", "held"])
             if early:
+                await _until_attempts(plant, handle.id, ["unknown", "held"])
                 plant.supervisor.kill("stalling", signal.SIGCONT)
             [run] = await Operator(plant, [handle.id]).until_all_ended(180)
             if not early:
@@ -74,6 +79,16 @@ async def _until_attempts(plant: Plant, run: str, states: list[str]) -> list[Row
             return rows
         await asyncio.sleep(0.05)
     raise AssertionError(f"not {states}: {[dict(row) for row in rows]}")
+
+
+async def _until_beaten(plant: Plant, run: str) -> None:
+    """A call whose row is held may not have left yet: seconds later, at the first heartbeat, it has."""
+    for _ in range(600):
+        described = await plant.stage.client.get_workflow_handle(run).describe()
+        if any(call.HasField("last_heartbeat_time") for call in described.raw_description.pending_activities):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"no call of {run} sends heartbeats")
 
 
 async def _outcomes(plant: Plant, run: str) -> list[int]:
