@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -41,6 +43,7 @@ edges:
   - compute -> send
 """
 """One effect of each class that runs by itself: a model call, code in the sandbox, a keyed mail."""
+needs_bwrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)")
 OUTPUT = {"said": "spoken", "answer": "42\n"}
 REPLIES: list[Json] = [
     {"match": "slowly", "reply": "spoken", "delay": "1200ms"},

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.accounts import check_accounts
 from tests.faults.clocks import Clock, needs_faketime, new_clock
-from tests.faults.crowd import ENDURES, REPLIES, Crowd
+from tests.faults.crowd import ENDURES, REPLIES, Crowd, needs_bwrap
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
 from tests.faults.tally import NONE, Witness, tally
@@ -21,7 +21,7 @@ from vertebra.client.signing import Signer
 from vertebra.schemas.errors import PolicyError
 from vertebra.store.pool import connect
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_faketime]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_faketime, needs_bwrap]
 
 JUMPS = ("+2h", "-2h", "+1d", "-1d")
 RUNS = 4

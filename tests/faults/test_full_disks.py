@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.accounts import check_accounts
-from tests.faults.crowd import ENDURES, REPLIES, Crowd
+from tests.faults.crowd import ENDURES, REPLIES, Crowd, needs_bwrap
 from tests.faults.disks import full, needs_root, small_disk
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
@@ -21,7 +21,7 @@ from tests.faults.tally import NONE, Witness, tally
 from vertebra.schemas.errors import StoreError
 from vertebra.store.artifacts import MARKER, Artifacts, open_folder
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_root]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_root, needs_bwrap]
 
 RUNS = 6
 DISK_BYTES = 4 * 2**20

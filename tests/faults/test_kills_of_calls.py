@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from tests.faults.accounts import check_accounts
+from tests.faults.crowd import needs_bwrap
 from tests.faults.killing import children, command_line, tool_host_of
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
@@ -23,7 +23,6 @@ from vertebra.tools.project import describe_all, tool_files
 
 pytestmark = [pytest.mark.fault, pytest.mark.server, pytest.mark.timeout(300)]
 
-NO_BWRAP = pytest.mark.skipif(shutil.which("bwrap") is None, reason="not run: no bwrap (Debian: bubblewrap)")
 REQUESTS = {"reads": READS, "keyed": KEYED, "happened": ONCE, "did-not": ONCE}
 SENT = {"reads": 2, "keyed": 2, "happened": 1, "did-not": 2}
 
@@ -108,7 +107,7 @@ async def test_a_request_that_lost_its_worker_is_sent_again_only_where_that_is_s
     }
 
 
-@NO_BWRAP
+@needs_bwrap
 async def test_project_code_dies_with_its_worker_and_runs_again_only_where_that_is_safe(
     plant: Plant, report: Callable[[str], None]
 ) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.accounts import check_accounts
-from tests.faults.crowd import ENDURES, REPLIES, Crowd
+from tests.faults.crowd import ENDURES, REPLIES, Crowd, needs_bwrap
 from tests.faults.killing import VICTIMS, Killer
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
 from tests.faults.tally import NONE, Witness, tally
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_bwrap]
 
 AT_A_KILL = 6
 """Runs that begin before each kill: those of the last one wait for the end of their heartbeats."""

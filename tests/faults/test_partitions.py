@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults.crowd import ENDURES, REPLIES, Crowd
+from tests.faults.crowd import ENDURES, REPLIES, Crowd, needs_bwrap
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
 from tests.faults.tally import NONE, Witness, tally
 from tests.faults.wire import LOOPBACK, Wire, wired
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_bwrap]
 
 RUNS = 12
 CLOSED_S, HOLE_S = (5.0, 9.0), (11.0, 30.0)

@@ -12,14 +12,14 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.accounts import check_accounts
-from tests.faults.crowd import ENDURES, REPLIES, Crowd
+from tests.faults.crowd import ENDURES, REPLIES, Crowd, needs_bwrap
 from tests.faults.killing import children
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
 from tests.faults.tally import NONE, Witness, tally
 from vertebra.schemas.canonical import Json
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_bwrap]
 
 RUNS = 12
 PAUSE_S = 13.0

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.accounts import check_accounts
-from tests.faults.crowd import ENDURES, REPLIES, Crowd
+from tests.faults.crowd import ENDURES, REPLIES, Crowd, needs_bwrap
 from tests.faults.killing import VICTIMS, Killer
 from tests.faults.operator import Operator
 from tests.faults.plant import Plant
 from tests.faults.tally import NONE, Tally, Witness, tally
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(540), needs_bwrap]
 
 LONGEST_S = 480.0
 KILLING_S = 240.0
