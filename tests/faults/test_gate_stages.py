@@ -66,6 +66,8 @@ edges:
   - one -> send
   - send -> pay
 """
+STEPS = {"admit", "llm", "load", "tool", "close"}
+"""What a run of SENDS asks the store for, by activity type."""
 STAGES: tuple[Stage, ...] = ("before the call", "after the call", "after the outcome")
 EXPECTED = {
     ("one", "before the call"): (1, 1, 1, Counter()),
@@ -94,7 +96,7 @@ async def test_a_store_that_fails_once_anywhere_leaves_nothing_half_written(
         async with plant.at_work(world):
             for clean in (f"cold-{moment}", f"warm-{moment}"):  # the second one finds graph, prompt and prices read
                 await stage.start(graph, {"text": "x"}, run=clean)
-                await Operator(plant, [clean]).until_all_ended(30)
+                await Operator(plant, [clean]).until_all_ended(180)
             runs = [f"cut-{moment}-{trip}" for trip in range(cuts.trips[clean])]
             cuts.planned = {run: Cut(trip, moment) for trip, run in enumerate(runs)}
             for run in runs:
@@ -104,7 +106,9 @@ async def test_a_store_that_fails_once_anywhere_leaves_nothing_half_written(
 
     counts = await check_accounts(stage, runs)
     report(f"cut {moment} each of {len(runs)} trips {dict(Counter(cuts.made.values()))}: {counts}; {operator.did}")
-    assert set(runs) == set(cuts.made)
+    # a wake may have a run look once more than another: each trip that all of them make is cut
+    assert set(cuts.made) >= set(runs[: min(cuts.trips.values())])
+    assert STEPS == set(cuts.made.values())
     assert {"completed"} == {row["state"] for row in rows}
     assert (len(runs), len(runs), 0) == (counts.sales, counts.mails, counts.bought_again)
     assert {"approval": len(runs)} == operator.did
