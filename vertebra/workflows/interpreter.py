@@ -107,8 +107,9 @@ class Interpreter:
     async def _next_event(self) -> events.Event | None:
         """What happened next; None when only the time to continue as new has come."""
         try:
-            await workflow.wait_condition(lambda: bool(self._inbox) or self._woken or self._stray is not None)
-            if not self._inbox:
+            # a look that brings no event may have been all that a continuation waited for
+            await workflow.wait_condition(lambda: self._woken or self._has_news() or self._can_continue())
+            if self._woken and not self._inbox:
                 await self._wake_gap()
         except asyncio.CancelledError:
             if workflow.cancellation_reason() is None or self._cancel_seen:
@@ -119,11 +120,14 @@ class Interpreter:
             raise self._stray
         if self._inbox:
             return self._inbox.popleft()
-        if workflow.time() < self._next_wake:
+        if not self._woken or workflow.time() < self._next_wake:
             return None
         self._woken = False
         self._next_wake = workflow.time() + WAKE_GAP_S
         return events.Woken()
+
+    def _has_news(self) -> bool:
+        return bool(self._inbox) or self._stray is not None
 
     async def _wake_gap(self) -> None:
         """Hold back a wake that follows another one too soon, but not the results that arrive meanwhile."""
@@ -131,7 +135,7 @@ class Interpreter:
         if left > 0:
             try:
                 await workflow.wait_condition(
-                    lambda: bool(self._inbox) or self._stray is not None or self._can_continue(),
+                    lambda: self._has_news() or self._can_continue(),
                     timeout=left,
                     timeout_summary="a pause between two wakes",
                 )
@@ -270,7 +274,7 @@ class Interpreter:
         return info.is_continue_as_new_suggested() or self._signals >= SIGNALS_BEFORE_CONTINUING
 
     def _can_continue(self) -> bool:
-        return self._is_long() and self._pending.idle and not self._inbox and all(task.done() for task in self._tasks)
+        return self._pending.idle and not self._inbox and all(task.done() for task in self._tasks) and self._is_long()
 
     async def _continue(self) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
