@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.integration.runs.waits import ended, row_of, waiting
+from tests.integration.runs.waits import blocked, ended, looked, row_of, waiting
 from tests.stage import Stage
 from vertebra.schemas.call import CallError
 from vertebra.schemas.canonical import Json
@@ -35,25 +35,16 @@ async def published(stage: Stage, name: str) -> CompiledGraph:
     return graph
 
 
-async def blocked(run: str, stage: Stage, round: int) -> Row:
-    """The wait of the visit's block of this round."""
-    async with asyncio.timeout(60):
-        while True:
-            row = await waiting(run, stage, "blocked")
-            if row["round"] == round:
-                return row
-            await asyncio.sleep(0.05)
-
-
 async def attempts(run: str, stage: Stage) -> int:
     return len(await stage.sql("select 1 from attempts where run = %(id)s", id=run))
 
 
-async def looked(run: str, stage: Stage) -> None:
-    """Have the run look three more times."""
-    for _ in range(3):
-        await stage.wake(run)
-        await asyncio.sleep(0.7)
+async def blocked_anew(run: str, stage: Stage, before: Row) -> Row:
+    """The wait once it tells of another error."""
+    async with asyncio.timeout(60):
+        while (row := await waiting(run, stage, "blocked"))["error"] == before["error"]:  # noqa: ASYNC110  # rows ring no bell
+            await asyncio.sleep(0.05)
+    return row
 
 
 async def test_two_retries_of_one_block_are_one(stage: Stage) -> None:
@@ -96,9 +87,7 @@ async def test_a_second_block_shows_its_own_error_and_time(stage: Stage) -> None
     handle = await stage.start(await published(stage, "shown"), {"text": "x"})
     first = await blocked(handle.id, stage, 1)
     await stage.command(handle.id, "override", "broken", 1, arguments={"text": 5})
-    async with asyncio.timeout(60):
-        while (second := await waiting(handle.id, stage, "blocked"))["error"] == first["error"]:  # noqa: ASYNC110  # rows ring no bell
-            await asyncio.sleep(0.05)
+    second = await blocked_anew(handle.id, stage, first)
 
     error = CallError.model_validate_json(bytes(second["error"]))
     assert ("WrongType", True) == (error.type, second["since"] > first["since"])
@@ -108,8 +97,9 @@ async def test_a_second_block_shows_its_own_error_and_time(stage: Stage) -> None
 async def test_an_override_that_does_not_fit_leaves_the_run_blocked_and_free_for_a_retry(stage: Stage) -> None:
     """It is tried once: the run shows as blocked afterwards, and the next command counts."""
     handle = await stage.start(await published(stage, "unfit"), {"text": "x"})
-    await blocked(handle.id, stage, 1)
+    first = await blocked(handle.id, stage, 1)
     await stage.command(handle.id, "override", "broken", 1, arguments={"text": 5})
+    await blocked_anew(handle.id, stage, first)
     await looked(handle.id, stage)
     assert "blocked" == (await row_of(handle.id, stage))["state"]
 

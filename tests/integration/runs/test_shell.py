@@ -14,7 +14,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from tests.integration.runs.waits import ended, row_of, tasks, waiting
+from tests.integration.runs.waits import blocked, ended, looked, row_of, tasks, waiting
 from tests.stage import Stage
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.schemas.ids import RUNS
@@ -113,12 +113,11 @@ async def test_one_retry_answers_one_block(stage: Stage) -> None:
     body = "nodes:\n" + speaks("broken", write=True, extra=", retry: {max_attempts: 1}")
     graph = await published(stage, "rounds", body)
     handle = await stage.start(graph, {"text": "x"})
-    await waiting(handle.id, stage, "blocked")
+    await blocked(handle.id, stage, 1)
 
     await stage.command(handle.id, "retry", "broken", 1)
-    for _ in range(3):
-        await asyncio.sleep(0.7)
-        await stage.wake(handle.id)
+    await blocked(handle.id, stage, 2)
+    await looked(handle.id, stage)
 
     assert 2 == len(await stage.sql("select 1 from attempts where run = %(id)s", id=handle.id))
     await stage.command(handle.id, "abort")

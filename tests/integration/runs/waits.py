@@ -34,6 +34,29 @@ async def waiting(run: str, stage: Stage, kind: str) -> Row:
     raise AssertionError(f"{run} never waited for {kind}")
 
 
+async def blocked(run: str, stage: Stage, round: int) -> Row:
+    """The wait of the visit's block of this round."""
+    async with asyncio.timeout(60):
+        while True:
+            row = await waiting(run, stage, "blocked")
+            if row["round"] == round:
+                return row
+            await asyncio.sleep(0.05)
+
+
+async def looked(run: str, stage: Stage) -> None:
+    """Have the run look once more, and give it a moment for what it might do then.
+
+    It has read what was signed before when it has read a command that is signed only now, and means nothing to it.
+    """
+    command = await stage.command(run, "skip", "nobody", 1)
+    read = "select 1 from commands where id = %(id)s and consumed_at is not null"
+    async with asyncio.timeout(60):
+        while not await stage.sql(read, id=command):  # noqa: ASYNC110  # rows ring no bell
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.7)
+
+
 async def tasks(run: str, stage: Stage) -> list[str]:
     """The nodes that ended with an envelope, in order."""
     rows = await stage.sql(
