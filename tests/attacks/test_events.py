@@ -59,7 +59,6 @@ async def test_no_forged_event_ends_a_wait(stage: Stage) -> None:
     assert {"said": "ada"} == output
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("number", "arguments", "read"),
     [
@@ -83,7 +82,6 @@ async def test_a_flood_of_events_keeps_no_run_from_its_orders(
     assert read == len(await told(handle.id, "command_event", stage))
 
 
-@pytest.mark.timeout(240)
 async def test_forged_events_take_no_true_ones_place(stage: Stage) -> None:
     """What is refused is put aside for good: the true event behind more than a look reads is taken all the same."""
     handle = await stage.start(await published(stage, text_of("aside", HEARS)), {"text": "x"})
@@ -97,7 +95,6 @@ async def test_forged_events_take_no_true_ones_place(stage: Stage) -> None:
     assert {"said": "ada"} == output
 
 
-@pytest.mark.timeout(240)
 async def test_events_that_nobody_waits_for_take_no_true_ones_place(stage: Stage) -> None:
     """A genuine sender fills a run with what no node of it will take: at its next look it has room again."""
     handle = await stage.start(await published(stage, text_of("idle", HEARS)), {"text": "x"})

@@ -19,7 +19,7 @@ from vertebra.schemas.run import MAX_ORDERS, MAX_ORDERS_BYTES, MAX_SAID_BYTES, A
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, once
 
-pytestmark = [pytest.mark.attack, pytest.mark.server, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.attack, pytest.mark.server]
 
 HEARS = "  hear: {type: wait, event: paid, form: {amount: {type: integer, required: true}}, write: {said: sent_by}}\n"
 LOOKS = 5

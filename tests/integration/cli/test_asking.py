@@ -11,7 +11,7 @@ from tests.integration.cli.shell import Shell
 from tests.stage import Stage
 from vertebra.store.transaction import Row
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.server
 
 SPAM = {"ticket": "You won the lottery!", "email": "x@example.com"}
 

@@ -11,7 +11,7 @@ from vertebra.ledger.attempts import unknown_query
 from vertebra.schemas.canonical import Json
 from vertebra.store.transaction import Row, once
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.server
 
 BOOKS = (
     "select sum(spent_microusd)::bigint as spent_microusd, sum(spent_tokens)::bigint as spent_tokens,"

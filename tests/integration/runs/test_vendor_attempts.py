@@ -15,7 +15,7 @@ from tests.stage import Stage
 from vertebra.providers.registry import DEFAULT_MODELS
 from vertebra.schemas.errors import FailureKind
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.server
 
 Words = AnthropicWords | OpenAIWords
 AT_ONCE = {"retry-after-ms": "20"}

@@ -21,7 +21,7 @@ from vertebra.workers.keeper import executions
 from vertebra.workers.plugin import plugin
 from vertebra.workers.telemetry.figures import GAUGES
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.server
 
 GRAPH = """
 graph: figures

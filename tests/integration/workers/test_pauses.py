@@ -14,7 +14,7 @@ from tests.integration.workers.test_resume_decisions import HEAD
 from tests.stage import Stage
 from vertebra.schemas.canonical import Json
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.server
 
 BODY = """  pause: {type: wait, for: 1s}
   one: {type: wait, event: paid, form: {amount: {type: float, required: true}}}

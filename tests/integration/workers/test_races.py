@@ -9,7 +9,7 @@ from tests.integration.workers.desk import WAYS, goes_on, told
 from tests.integration.workers.test_resume_decisions import BROKEN, HEAD, completed
 from tests.stage import Stage
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.server
 
 RACE = """
   one: {agent: speaker, input: {text: input.text}, write: {said: text}}

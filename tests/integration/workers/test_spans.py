@@ -22,7 +22,7 @@ from vertebra.workers.plugin import plugin
 from vertebra.workers.telemetry import genai
 from vertebra.workers.telemetry.otlp import Otlp
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.server
 
 QUESTION = "Do you sell a basket or adapter for a Copper Zero? CANARY-7"
 
