@@ -11,7 +11,7 @@ from email.utils import formatdate
 
 import pytest
 
-from tests.contracts.vendors.rigs import WireRig, complete, failing
+from tests.contracts.vendors.rigs import PATIENCE_S, WireRig, complete, failing
 from tests.contracts.vendors.wire_server import Answer, WireServer
 from tests.contracts.vendors.words import KEY, AnthropicWords, OpenAIWords, Told
 from vertebra.providers import anthropic, openai
@@ -45,7 +45,9 @@ async def wire(request: pytest.FixtureRequest, server: WireServer) -> AsyncItera
 
 
 async def asked_with(wire: WireRig, key: str | None) -> ModelReply:
-    return await wire.provider.complete(wire.request, Place(run="r", node="node", visit=1), timeout_s=20, key=key)
+    return await wire.provider.complete(
+        wire.request, Place(run="r", node="node", visit=1), timeout_s=PATIENCE_S, key=key
+    )
 
 
 async def test_environment_is_not_read(wire: WireRig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ async def test_a_reply_is_not_unpacked_beyond_its_bound(wire: WireRig) -> None:
     wire.server.answer = Answer(body=bomb, headers={"content-encoding": "gzip"})
     tracemalloc.start()
 
-    error = await failing(wire, timeout_s=20)
+    error = await failing(wire)
 
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()

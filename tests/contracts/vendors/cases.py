@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from tests.contracts.vendors.rigs import Rig, complete, failing
+from tests.contracts.vendors.rigs import PATIENCE_S, Rig, complete, failing
 from tests.contracts.vendors.words import KEY
 from vertebra.providers.errors import MEANINGS, UNFINISHED, unfinished
 from vertebra.schemas.call import ToolCall
@@ -93,7 +93,7 @@ async def _stops(rig: Rig, stop: FinishReason) -> None:
 async def _fails(rig: Rig, kind: FailureKind) -> None:
     rig.fails(kind)
 
-    error = await failing(rig, timeout_s=0.5 if kind == "timeout" else 20)
+    error = await failing(rig, timeout_s=0.5 if kind == "timeout" else PATIENCE_S)
 
     _has_meaning(error, kind)
     assert f"{rig.request.provider}/large" == error.at

@@ -108,7 +108,7 @@ class Imitation:
         request = urllib.request.Request(
             f"{self.url}/__aimock/{path}", data, {"content-type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             read: Json = json.loads(answer.read() or b"null")
         return read
 

@@ -17,6 +17,9 @@ from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import FailureKind, ProviderFailure
 from vertebra.schemas.llm import ModelReply, ModelRequest, UserMessage
 
+PATIENCE_S = 60.0
+"""For an answer that comes: the first call of a session takes seconds, and many where the machine is busy."""
+
 
 class Rig(Protocol):
     """One vendor at hand."""
@@ -51,7 +54,7 @@ class ScriptedRig:
 
     def fails(self, kind: FailureKind, retry_after_s: int | None = None) -> None:
         if kind == "timeout":
-            self._tell({"reply": "late", "delay": "10s"})
+            self._tell({"reply": "late", "delay": "60s"})
             return
         fail: dict[str, Json] = {"kind": kind}
         self._tell({"fail": fail if retry_after_s is None else {**fail, "retry_after": f"{retry_after_s}s"}})
@@ -115,7 +118,7 @@ class ImitationRig:
 
     def fails(self, kind: FailureKind, retry_after_s: int | None = None) -> None:
         chaos: dict[FailureKind, dict[str, Json]] = {
-            "timeout": {"latencyMs": 3000},
+            "timeout": {"latencyMs": 30_000},
             "network": {"disconnectRate": 1},
             "malformed": {"malformedRate": 1},
         }
@@ -140,13 +143,13 @@ def a_request(provider: str, endpoint: str | None) -> ModelRequest:
     )
 
 
-async def complete(rig: Rig, request: ModelRequest | None = None, timeout_s: float = 20) -> ModelReply:
+async def complete(rig: Rig, request: ModelRequest | None = None, timeout_s: float = PATIENCE_S) -> ModelReply:
     """One call, as an activity makes it."""
     place = Place(run="r", node="node", visit=1, turn=1, call_id="CALL", attempt=1)
     return await rig.provider.complete(request or rig.request, place, timeout_s=timeout_s, key=KEY)
 
 
-async def failing(rig: Rig, timeout_s: float = 20) -> ProviderFailure:
+async def failing(rig: Rig, timeout_s: float = PATIENCE_S) -> ProviderFailure:
     """How one call fails."""
     with pytest.raises(ProviderFailure) as caught:
         await complete(rig, timeout_s=timeout_s)

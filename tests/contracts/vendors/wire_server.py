@@ -73,7 +73,7 @@ class WireServer:
         answer = self.first.pop(0) if self.first else self.answer
         if answer.how == "silent":
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), 30)
+                await asyncio.wait_for(self._stopping.wait(), 60)
             return False
         fields = {"content-type": "application/json", "content-length": str(len(answer.body)), **answer.headers}
         head = f"HTTP/1.1 {answer.status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -119,15 +119,15 @@ async def test_what_would_stay_so_is_asked_once(
 
 
 @pytest.mark.parametrize(
-    ("answer", "name"),
+    ("answer", "name", "limit"),
     [
-        (Answer(body=b'{"half'), "Malformed"),
-        (Answer(body=b"{}" * 9, how="cut"), "Network"),
-        (Answer(how="silent"), "Timeout"),
+        (Answer(body=b'{"half'), "Malformed", "1m"),
+        (Answer(body=b"{}" * 9, how="cut"), "Network", "1m"),
+        (Answer(how="silent"), "Timeout", "1s"),
     ],
 )
 async def test_a_lost_reply_is_counted_and_stays_held(
-    stage: Stage, words: Words, server: WireServer, answer: Answer, name: str
+    stage: Stage, words: Words, server: WireServer, answer: Answer, name: str, limit: str
 ) -> None:
     """Nobody knows what the vendor charges for a reply that did not come whole: each attempt's reservation stays."""
     server.answer = answer
@@ -138,7 +138,7 @@ async def test_a_lost_reply_is_counted_and_stays_held(
         words,
         server,
         retry="{max_attempts: 2, backoff: 1s}",
-        timeout="1s",
+        timeout=limit,
     )
 
     assert f"Provider{name}" == await blocked_as(handle, stage)

@@ -18,6 +18,9 @@ from vertebra.store.wire import MAX_PREPARED
 pytestmark = pytest.mark.server
 
 INSERT = "insert into outbox (kind, ref) values ('wake', %(ref)s)"
+UNLIMITED = Query("unlimited", "set statement_timeout = 0")
+SLEEP = Query("sleep", "select pg_sleep(60)::text as x")
+"""Longer than a stalled machine takes to cancel it."""
 COUNT = "select count(*) as n from outbox where ref = %(ref)s"
 
 
@@ -140,8 +143,8 @@ async def test_a_cancelled_trip_leaves_a_clean_connection(migrated: Migrated) ->
 
         async def slow() -> None:
             async with transaction(pool) as opened:
-                await opened.trip([put("cancelled")])
-                await opened.commit([Query("sleep", "select pg_sleep(3)::text as x")])
+                await opened.trip([UNLIMITED, put("cancelled")])
+                await opened.commit([SLEEP])
 
         task = asyncio.create_task(slow())
         await asyncio.sleep(0.3)
@@ -164,7 +167,7 @@ async def test_a_trip_outside_a_transaction_is_one_of_its_own(gate: Pool) -> Non
 async def test_a_cancelled_trip_leaves_the_pipeline(migrated: Migrated) -> None:
     """The same connection works on after a cancelled trip, new statements included."""
     async with await connect(migrated.dsn("vertebra_gate")) as connection:
-        task = asyncio.create_task(trip(connection, [Query("sleep", "select pg_sleep(3)::text as x")]))
+        task = asyncio.create_task(trip(connection, [UNLIMITED, SLEEP]))
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -214,7 +217,7 @@ async def test_a_trip_of_megabytes_does_not_hang(gate: Pool) -> None:
     big = "x" * 1_000_000
     query = Query("big", "select %(value)s::text as x", {"value": big})
 
-    rows = await asyncio.wait_for(once(gate, [query] * 20), 20)
+    rows = await asyncio.wait_for(once(gate, [query] * 20), 60)
 
     assert 20 * len(big) == sum(len(row[0]["x"]) for row in rows)
 

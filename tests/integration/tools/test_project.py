@@ -36,7 +36,7 @@ class Discount:
     percent: float
     reasons: list[str]
 
-@tool(effect="pure", timeout="5s", cost_microusd=7)
+@tool(effect="pure", timeout="50s", cost_microusd=7)
 def discount(level: Literal["gold", "plain"], years: int = 0) -> Discount:
     """Say what a customer of a level gets off.
 
@@ -61,8 +61,8 @@ async def described(folder: Path, host: ToolHost, text: str) -> tuple[ProjectToo
 
 async def called(folder: Path, host: ToolHost, body: str, returns: str = "int", **more: str) -> object:
     """What a tool with this body answers."""
-    terms = more.get("terms", 'effect="pure", timeout="2s"')
-    text = f"{HEAD}@tool({terms})\ndef act() -> {returns}:\n    'Act.'\n    {body}\n"
+    timeout = more.get("timeout", "1m")
+    text = f"{HEAD}@tool(effect='pure', timeout='{timeout}')\ndef act() -> {returns}:\n    'Act.'\n    {body}\n"
     [made] = await described(folder, host, text)
     found = await call_project_tool(made.spec, made.source, {}, host=host, job_id=host.fresh())
     return found.value
@@ -74,7 +74,7 @@ async def test_a_tool_is_reported_and_runs(tmp_path: Path, host: ToolHost) -> No
 
     found = await call_project_tool(made.spec, made.source, {"level": "gold", "years": 3}, host=host, job_id="good-1")
 
-    assert ("tools/own.py:14", "discount", "pure", 5, 7) == (
+    assert ("tools/own.py:14", "discount", "pure", 50, 7) == (
         made.at,
         made.spec.name,
         made.spec.effect,
@@ -165,15 +165,18 @@ BAD = {
 }
 
 
+ENDLESS = ("a hang", "a fork bomb")
+
+
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_file_is_one_clear_complaint(
     tmp_path: Path, host: ToolHost, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a file does when it is imported, its author reads file, line and what is wrong; nothing else is hurt."""
-    monkeypatch.setattr(module, "LOOK_S", 3)
     text, said = BAD[name]
 
-    with pytest.raises(GraphError) as refused:
+    with monkeypatch.context() as patch, pytest.raises(GraphError) as refused:
+        patch.setattr(module, "LOOK_S", 3 if name in ENDLESS else 120)  # a busy machine takes a while to start one
         await described(tmp_path, host, text)
 
     assert "tools/own.py:" in str(refused.value)
@@ -205,7 +208,7 @@ async def test_a_bad_tool_is_a_named_failure(
 ) -> None:
     """A hang, fork bomb, flood, exit, lie about the answer or try to get out ends that call, and no other."""
     with pytest.raises(kind):
-        await called(tmp_path, host, body, returns)
+        await called(tmp_path, host, body, returns, timeout="2s" if "while True" in body else "1m")
 
     assert 1 == await called(tmp_path, host, "return 1")
 
