@@ -84,7 +84,8 @@ async def test_a_race_of_twenty_for_the_money_of_five_buys_five(stage: Stage, ve
     handle = await stage.start(graph, {"text": "x"})
     for _ in range(1200):
         blocked = await stage.sql("select error from waits where run = %(id)s and kind = 'blocked'", id=handle.id)
-        if len(blocked) == 15:
+        paid = await stage.sql("select 1 from attempts where run = %(id)s and state = 'settled'", id=handle.id)
+        if (len(blocked), len(paid)) == (15, 5):
             break
         await asyncio.sleep(0.05)
 
