@@ -9,6 +9,7 @@ import pytest
 
 from vertebra.boundary.cel_child import CelAnswer, CelChild, CelRequest
 from vertebra.schemas.canonical import Json
+from vertebra.schemas.errors import ChildLost
 
 pytestmark = pytest.mark.attack
 
@@ -51,15 +52,26 @@ HOSTILE: list[tuple[str, dict[str, Json]]] = [
 ]
 
 
+async def evaluated(child: CelChild, requests: list[CelRequest]) -> tuple[list[CelAnswer], float]:
+    """The answers, and in how many seconds. Where the machine is to blame for none, once more, as a run does."""
+    for again in (True, True, False):
+        start = time.monotonic()
+        try:
+            return await child.evaluate(requests), time.monotonic() - start
+        except ChildLost:
+            if not again:
+                raise
+    raise AssertionError
+
+
 @pytest.mark.parametrize(("source", "facts"), HOSTILE)
 async def test_a_hostile_expression_costs_itself_only(child: CelChild, source: str, facts: dict[str, Json]) -> None:
     """Whatever an expression does, it ends soon, has a boolean or an error, and those around it have their values."""
     requests = [CelRequest("1 == 1", {}), CelRequest(source, facts), CelRequest("1 == 2", {})]
-    start = time.monotonic()
 
-    first, hostile, last = await child.evaluate(requests)
+    (first, hostile, last), took_s = await evaluated(child, requests)
 
-    assert 30 > time.monotonic() - start  # 0.5 s of processor time; the rest is a busy machine and a new child
+    assert 30 > took_s  # 0.5 s of processor time; the rest is a busy machine and a new child
     assert (CelAnswer(value=True), CelAnswer(value=False)) == (first, last)
     assert hostile.error is not None or isinstance(hostile.value, bool)
 
@@ -68,6 +80,6 @@ async def test_a_runaway_is_told_its_limit(child: CelChild) -> None:
     """An expression that goes on ends by the processor time, with that reason."""
     source, facts = RUNAWAY
 
-    (found,) = await child.evaluate([CelRequest(source, facts)])
+    (found,), _ = await evaluated(child, [CelRequest(source, facts)])
 
     assert "it takes longer than 0.45 s" == found.error

@@ -75,7 +75,7 @@ class StandIn:
     def heard(self) -> list[dict[str, Json]]:
         """The headers of every request; the server is stopped for it."""
         self._process.terminate()
-        out, _ = self._process.communicate(timeout=10)
+        out, _ = self._process.communicate(timeout=60)
         return [json.loads(line) for line in out.splitlines()]
 
 
