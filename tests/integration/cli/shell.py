@@ -21,6 +21,8 @@ from vertebra.schemas.graph import CompiledGraph
 from vertebra.store.transaction import Row
 
 Handle = WorkflowHandle[object, object]
+WAKE_S = 60.0
+"""How long a command tries to wake its run: after the usual two seconds a keeper would do it, and here is none."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Shell:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             for name, value in self.environ.items():
                 patch.setenv(name, value)
+            patch.setattr("vertebra.client.temporal._WAKE_S", WAKE_S)
             code = self._main(words)
         return Said(code, out.getvalue(), err.getvalue())
 
