@@ -98,8 +98,9 @@ class Laptop:
 
     def edit(self, file: str, text: str, says: str) -> str:
         """Write a file of the project; the line that `vertebra dev` says about it."""
-        before = len(self.log)
-        (self.project / file).write_text(text, encoding="utf-8")
+        before, whole = len(self.log), self.project.parent / "edited"
+        whole.write_text(text, encoding="utf-8")
+        whole.replace(self.project / file)  # `vertebra dev` may look at any moment, also at half a file
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             lines = [line for line in self.log[before:].split("\n")[:-1] if line.startswith(says)]

@@ -114,6 +114,7 @@ async def test_a_step_that_ran_out_of_time_is_repeated_and_replays_so(stage: Sta
 async def lock_until_timed_out(stage: Stage, handle: Handle, approval: str) -> None:
     """Approve while the run's row is locked, until a step of the run has waited for it in vain."""
     async with stage.owner.connection() as connection, connection.transaction(force_rollback=True):
+        await connection.execute("set local idle_in_transaction_session_timeout = 0")  # it is the step that gives up
         await connection.execute("select 1 from runs where id = %s for update", (handle.id,))
         await stage.decide(approval, "approve")
         await _until_timed_out(handle)

@@ -216,8 +216,10 @@ async def test_unknown_metrics_and_groups_list_the_known(many: Audit) -> None:
 
 async def test_a_question_that_takes_too_long_says_so(migrated: Migrated) -> None:
     """The database ends it, and the error says what to do."""
-    async with await connect(migrated.dsn("vertebra_reader")) as connection:
-        await connection.execute("set statement_timeout = '1ms'")
-        await connection.execute("set plan_cache_mode = force_custom_plan")
+    async with await connect(migrated.dsn("vertebra_reader")) as connection, await migrated.superuser() as other:
+        await connection.execute("set statement_timeout = '200ms'")
+        await other.execute("begin")
+        await other.execute("lock table audit in access exclusive mode")
         with pytest.raises(StoreError, match="takes too long"):
             await Audit(connection, Tenant("default")).aggregate(metric="entries", group_by="run")
+        await other.execute("rollback")

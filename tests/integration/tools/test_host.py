@@ -229,7 +229,7 @@ async def test_a_killed_host_is_a_lost_attempt_and_comes_back(host: ToolHost) ->
     with pytest.raises(ToolHostLost):
         await call
     await until_gone("vt-orphan")
-    await asyncio.sleep(0.2)
+    await until(lambda: host.pid not in (None, killed))
     assert (await host.run(job("return {'text': 'back'}", "lost"), SPEC)).answer == '{"text": "back"}'
     assert host.pid != killed
 
