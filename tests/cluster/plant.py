@@ -144,11 +144,21 @@ class Plant:
         async def ready() -> bool:
             if name == "frontend":
                 return await _answers(f"{LOOPBACK}:{chosen.grpc}")
-            return not ports.is_free(chosen.membership)  # the worker opens no other
+            return await _listens(chosen.membership)  # the worker opens no other
 
         words = ("--root", str(self.folder), "--config", "config", "--env", "cluster", "--allow-no-auth")
         argv = (str(self.programs.server), *words, "start", "--service", name)
         await self.add(ChildSpec(f"temporal-{name}", self.launch.argv(argv), self.env, ready, cwd=self.folder))
+
+
+async def _listens(port: int) -> bool:
+    """Asked by a connection: whoever tries to bind the port holds it for a moment, and the service then fails to."""
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _answers(address: str) -> bool:
