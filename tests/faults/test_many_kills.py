@@ -14,7 +14,7 @@ from tests.faults.operator import Operator
 from tests.faults.plant import Plant
 from tests.faults.tally import NONE, Witness, tally
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(300), needs_bwrap]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(600), needs_bwrap]
 
 AT_A_KILL = 6
 """Runs that begin before each kill: those of the last one wait for the end of their heartbeats."""
@@ -36,7 +36,7 @@ async def test_nothing_is_lost_however_often_a_service_is_killed(
         for _ in range(kills):
             await crowd.start(AT_A_KILL)
             await killer.kill(victim)
-        await operator.until_all_ended(120)
+        await operator.until_all_ended(240)
         counted = await tally(plant, crowd, witness)
 
     report(
