@@ -35,6 +35,8 @@ OWN_HEADERS = frozenset(
     }
 )
 """What nobody but this client sets: they say where a request goes, and where it ends."""
+CONNECTIONS = 1000
+"""As many as a worker may have effects at once: no request lets its time run out waiting for another's connection."""
 _ADDRESS_CHARS = 8192
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _FIELD = re.compile(r"[\x20-\x7e\t]*")
@@ -106,16 +108,14 @@ async def look_up(host: str, port: int) -> Sequence[str]:
 class GuardedTransport(httpx2.AsyncHTTPTransport):
     """A transport for any httpx2 client. Every request through it is checked, whoever made it."""
 
-    def __init__(
-        self, reach: Reach, *, resolve: Resolve = look_up, tls: ssl.SSLContext | None = None, connections: int = 64
-    ) -> None:
+    def __init__(self, reach: Reach, *, resolve: Resolve = look_up, tls: ssl.SSLContext | None = None) -> None:
         """`tls` None = the certificates that the client library trusts; never the environment's."""
         context = tls or httpx2.create_ssl_context(trust_env=False)
         # the transport takes no network backend; a contract test pins that this attribute is the one in use
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=context,
-            max_connections=connections,
-            max_keepalive_connections=connections // 4,
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=CONNECTIONS // 4,
             keepalive_expiry=5.0,
             http1=True,
             http2=False,

@@ -10,8 +10,6 @@ from vertebra.boundary.decoding import ASKED, read_body
 from vertebra.boundary.egress import GuardedTransport, Reach
 from vertebra.policies.hosts import target_of
 
-_CONNECTIONS = 1000
-"""As many as a worker may have effects at once: who waits for one waits within the time of his own call."""
 _OF_THE_WIRE = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
@@ -22,7 +20,7 @@ class VendorTransport(GuardedTransport):
     """
 
     def __init__(self, reach: Reach, limit: int) -> None:
-        super().__init__(reach, connections=_CONNECTIONS)
+        super().__init__(reach)
         self._limit = limit
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

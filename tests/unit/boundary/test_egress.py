@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ import httpcore2
 import pytest
 
 from tests.certificates import Authority
-from tests.servers import reply, serving
+from tests.servers import Asked, reply, serving
 from vertebra.boundary.egress import Ask, Egress, GuardedTransport, Reach
 from vertebra.schemas.errors import EgressRefused, HttpFailed
+
+MANY = 300
 
 
 def test_the_library_connects_through_the_pool_that_is_guarded() -> None:
@@ -59,3 +62,25 @@ async def test_tls_gets_the_name_and_not_the_address(tmp_path: Path, name: str, 
             else:
                 with pytest.raises(HttpFailed):
                     await out.send(ask, within=[here])
+
+
+async def test_no_request_waits_for_another_ones_connection() -> None:
+    """As many as a worker's settings allow at once are under way at once, however slow their host."""
+    everybody = asyncio.Event()
+
+    def silent(asked: Asked) -> bytes:
+        if MANY == len(heard.asked):
+            everybody.set()
+        return b""
+
+    async with serving(silent) as heard:
+        here = f"127.0.0.1:{heard.port}"
+        async with Egress(Reach(hosts=(here,), inside=(here,))) as out:
+            asks = [Ask(method="GET", address=f"http://{here}/{number}", headers={}) for number in range(MANY)]
+            sent = asyncio.gather(*(out.send(ask, within=[here]) for ask in asks))
+            try:
+                await asyncio.wait_for(everybody.wait(), 25)
+            finally:
+                sent.cancel()
+
+    assert {f"/{number}" for number in range(MANY)} == {asked.path for asked in heard.asked}
