@@ -63,6 +63,7 @@ def secret_of(path: Path, *, create: bool = False) -> bytes:
     except OSError as error:
         raise SettingsError(f"the key cannot be read: {error.strerror}", at=path) from None
     _check_rights(path, status)
+    _check_folder(path.parent)
     return _parsed(path, text)
 
 
@@ -92,6 +93,13 @@ def _check_rights(path: Path, status: os.stat_result) -> None:
         raise SettingsError("the key belongs to another user", at=path, do=f"chown it: chown {os.geteuid()} {path}")
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise SettingsError("others may read or write this key", at=path, do=f"chmod 600 {path}, and make a new key")
+
+
+def _check_folder(folder: Path) -> None:
+    """Who may write to the folder could put another of its owner's keys in this one's place."""
+    mode = folder.stat().st_mode
+    if stat.S_IMODE(mode) & 0o022 and not mode & stat.S_ISVTX:
+        raise SettingsError("others may write to this folder of keys", at=folder, do=f"chmod 700 {folder}")
 
 
 def _parsed(path: Path, text: bytes) -> bytes:

@@ -55,6 +55,20 @@ def test_a_key_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> No
         secret_of(path)
 
 
+@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o770, True), (0o1777, False), (0o755, False)])
+def test_a_folder_in_which_others_may_put_keys_is_refused(tmp_path: Path, mode: int, refused: bool) -> None:
+    """Unless it is sticky, as those are that Kubernetes mounts: there only the owner replaces a file."""
+    folder = tmp_path / "keys"
+    secret = secret_of(folder / "audit.key", create=True)
+    folder.chmod(mode)
+
+    if refused:
+        with pytest.raises(SettingsError, match=f"chmod 700 {folder}"):
+            secret_of(folder / "audit.key")
+    else:
+        assert secret == secret_of(folder / "audit.key")
+
+
 @pytest.mark.parametrize("text", ["", "00", "zz" * 32, "00" * 33, "\u00e9" * 64])
 def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, text: str) -> None:
     """Anything but 64 hex digits says so, without showing it."""
