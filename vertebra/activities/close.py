@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from typing import Literal
+
 from vertebra.activities import entries
 from vertebra.activities.world import World
 from vertebra.ledger.books import head_query
-from vertebra.schemas.canonical import json_text
+from vertebra.schemas.call import CallError
+from vertebra.schemas.canonical import Json, json_text
 from vertebra.schemas.errors import NotFound
 from vertebra.schemas.ids import RunId
-from vertebra.schemas.run import CloseInput
+from vertebra.schemas.run import CloseInput, Ended
+from vertebra.store.artifacts import get_query, ref_in
 from vertebra.store.queries import named
-from vertebra.store.transaction import Query, transaction
+from vertebra.store.transaction import Query, Transaction, transaction
 
 
-async def close(given: CloseInput, run: str, world: World) -> bool:
-    """True if this closed the run, False if it was closed already. Raises NotFound, StoreError."""
+async def close(given: CloseInput, run: str, world: World) -> Literal[True] | Ended:
+    """True if this closed the run; the end that it has if it was closed already. Raises NotFound, StoreError."""
     async with transaction(world.pool, "close") as opened:
         pins = Query("run_pins", named("gate", "run_pins"), {"run": run})
         heads, pinned = await opened.trip([head_query(RunId(run)), pins])
         if not heads:
             raise NotFound(f"no run {run!r} was admitted")
         if heads[0]["ended_at"] is not None:
-            return False
+            return await _standing(opened, run)
         graph = await world.graph(pinned[0]["graph_digest"])
         envelopes, told = await entries.notes(opened, given.notes, heads[0], graph, world)
         error = given.error
@@ -57,3 +62,15 @@ async def close(given: CloseInput, run: str, world: World) -> bool:
         )
     world.watch.ended(ended["graph"], given.end, ended["seconds"])
     return True
+
+
+async def _standing(opened: Transaction, run: str) -> Ended:
+    """What was written first holds, whatever the run has heard since."""
+    [[row]] = await opened.trip([Query("run_row", named("steps", "run_row"), {"run": run})])
+    output: Json = None
+    if row["output"] is not None:
+        output = json.loads(bytes(row["output"]))
+    elif row["output_artifact"] is not None:
+        [[kept]] = await opened.trip([get_query(row["tenant"], row["output_artifact"])])
+        output = {"artifact": ref_in(kept).model_dump(mode="json")}
+    return Ended(end=row["state"], output=output, error=row["error"] and CallError.model_validate_json(row["error"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -26,6 +26,7 @@ from vertebra.schemas.run import (
     CloseInput,
     DecideInput,
     DecideOutput,
+    Ended,
     KeepInput,
     Loaded,
     LoadInput,
@@ -76,7 +77,7 @@ class Steps:
         return await self._counted(self._keep(given, _run()))
 
     @activity.defn(name="close")
-    async def close(self, given: CloseInput) -> bool:
+    async def close(self, given: CloseInput) -> Literal[True] | Ended:
         return await self._counted(close(given, _run(), self._world))
 
     async def _keep(self, given: KeepInput, run: str) -> ArtifactRef:

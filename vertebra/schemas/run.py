@@ -202,6 +202,15 @@ class CloseInput(Recorded):
     notes: tuple[Note, ...] = ()
 
 
+class Ended(Recorded):
+    """How a run has ended, as its row says it to an execution that would end it again."""
+
+    v: int = 1
+    end: RunEnd
+    output: JsonValue = None
+    error: CallError | None = None
+
+
 class KeepInput(Recorded):
     """A value too large for history, as JSON text, to become an artifact."""
 

@@ -26,6 +26,12 @@ def ref_of(data: bytes, media_type: str = "application/json") -> ArtifactRef:
     return ArtifactRef(uri=f"artifact:{sha256}", sha256=sha256, size=len(data), media_type=media_type)
 
 
+def ref_in(row: Row) -> ArtifactRef:
+    """How the value of a row of `get_query` is named."""
+    uri = f"artifact:{row['sha256']}"
+    return ArtifactRef(uri=uri, sha256=row["sha256"], size=row["size"], media_type=row["media_type"])
+
+
 def put_query(tenant: str, data: bytes, media_type: str = "application/json") -> Query:
     """Store a value of at most 1 MB inside somebody's transaction. Raises StoreError where it is larger."""
     if len(data) > IN_POSTGRES_BYTES:

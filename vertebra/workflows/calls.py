@@ -25,6 +25,7 @@ from vertebra.schemas.run import (
     CloseInput,
     DecideInput,
     DecideOutput,
+    Ended,
     KeepInput,
     Loaded,
     LoadInput,
@@ -123,9 +124,10 @@ async def keep(given: KeepInput) -> ArtifactRef:
     return await _recorded("keep", given, ArtifactRef, f"{len(given.text)} characters")
 
 
-async def close(given: CloseInput) -> None:
-    """Write the run's end."""
-    await _recorded("close", given, bool, given.end)
+async def close(given: CloseInput) -> Ended | None:
+    """Write the run's end; the end that is written where an earlier task wrote one that Temporal did not take."""
+    said = await _recorded("close", given, object, given.end)
+    return Ended.model_validate(said) if isinstance(said, dict) else None
 
 
 async def _recorded(name: str, given: object, result: type[Out], summary: str) -> Out:

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -21,6 +22,7 @@ from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.run import (
     CloseInput,
     DecideInput,
+    Ended,
     KeepInput,
     Loaded,
     LoadInput,
@@ -39,6 +41,8 @@ MAX_INLINE_BYTES = MAX_INPUT_BYTES = 256 * 1024
 MAX_SNAPSHOT_BYTES = 1024 * 1024
 """With the graph beside it, what `admit` can give back in one event; two MiB would end the run."""
 EVENTS_UNTIL_NEXT_TRY = 2_000
+
+Out = TypeVar("Out")
 
 
 class Interpreter:
@@ -64,7 +68,7 @@ class Interpreter:
 
     async def run(self, args: Sequence[RawValue]) -> Json:
         """Run the graph to its end; the result is the graph's output. Fails with Aborted, Cancelled or BadStart."""
-        await self._enter(args)
+        await self._whole(self._enter(args))
         while self._finish is None:
             event = await self._next_event()
             if event is not None:
@@ -72,7 +76,23 @@ class Interpreter:
             self._pending.release(self._start_call)
             if self._must_continue():
                 await self._continue()
-        return await self._close(self._finish)
+        return await self._whole(self._close(self._finish))
+
+    async def _whole(self, step: Coroutine[None, None, Out]) -> Out:
+        """Be let in, or end, uncut: Temporal's cancel meanwhile is for the engine to take, or comes too late.
+
+        What the step has written may stand already, and a cut would have Temporal say something else than the row.
+        """
+        task = asyncio.create_task(step)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled() or workflow.cancellation_reason() is None or self._cancel_seen:
+                raise  # the end is a cancel, or the worker gives the run up
+            self._cancel_seen = True
+            done = await task
+            self._inbox.append(events.CancelAsked("temporal"))
+            return done
 
     async def _enter(self, args: Sequence[RawValue]) -> None:
         """Be let in. What was said for it is not kept: a run that waits for days holds no more than it needs."""
@@ -314,15 +334,21 @@ class Interpreter:
         if len(text := _text(output)) > MAX_INLINE_BYTES:
             ref = await calls.keep(KeepInput(text=text))
             output = {"artifact": ref.model_dump(mode="json")}
-        await calls.close(
-            CloseInput(end=finish.end, output=output, ref=ref, error=finish.error, by=finish.by, notes=finish.notes)
-        )
-        if finish.end == "completed":
-            return output
-        if finish.end == "cancelled" and self._cancel_seen:
+        given = CloseInput(end=finish.end, output=output, ref=ref, error=finish.error, by=finish.by, notes=finish.notes)
+        standing = await calls.close(given)
+        if standing is not None:
+            self._visible.show(standing.end, (), None)
+            return self._say(standing, "an earlier task of this run")
+        return self._say(Ended(end=finish.end, output=output, error=finish.error), finish.by or "the graph")
+
+    def _say(self, ended: Ended, by: str) -> Json:
+        """Tell Temporal what the row says."""
+        if ended.end == "completed":
+            return ended.output
+        if ended.end == "cancelled" and self._cancel_seen:
             raise asyncio.CancelledError
-        message = finish.error.message if finish.error else f"{finish.end} by {finish.by or 'the graph'}"
-        raise ApplicationError(message, type=finish.end.capitalize(), non_retryable=True)
+        message = ended.error.message if ended.error else f"{ended.end} by {by}"
+        raise ApplicationError(message, type=ended.end.capitalize(), non_retryable=True)
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,8 @@ select name, key, public_key, roles, service, signer, revoked_at from people whe
 
 -- name: run_row
 -- The row that claims a run id, with what a repeated admission must answer.
-select id, tenant, chain, execution_id, epoch, resume_command, graph_digest, state, ended_at, correlation_id, input, input_artifact
+select id, tenant, chain, execution_id, epoch, resume_command, graph_digest, state, ended_at, correlation_id, input, input_artifact, output,
+    output_artifact, error
 from runs where id = %(run)s;
 
 -- name: run_contexts

@@ -29,7 +29,7 @@ def person(rows: Rows, p: Params) -> list[Row]:
 
 def run_row(rows: Rows, p: Params) -> list[Row]:
     wanted = """id tenant chain execution_id epoch resume_command graph_digest state ended_at correlation_id input
-        input_artifact"""
+        input_artifact output output_artifact error"""
     return [columns(row, wanted) for row in one(rows.get("runs", p["run"]))]
 
 

@@ -1,0 +1,114 @@
+"""A cancel by Temporal while a run is let in, or while its end is written: row, record and Temporal say the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError, CancelledError
+
+from tests.attacks.forging import told
+from tests.integration.runs.test_shell import published, speaks
+from tests.integration.runs.waits import ended, row_of, waiting
+from tests.stage import Stage
+from vertebra.activities import steps
+from vertebra.activities.admit import admit
+from vertebra.activities.close import close
+from vertebra.schemas.errors import StoreError
+
+pytestmark = pytest.mark.server
+
+Handle: TypeAlias = WorkflowHandle[Any, Any]
+Step: TypeAlias = Callable[..., Awaitable[object]]
+
+
+class Slow:
+    """Stands in for a step: until it is let go it writes and does not say so, or cannot write."""
+
+    def __init__(self, step: Step, writes: bool) -> None:
+        self._step, self._writes = step, writes
+        self.reached, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, *given: object) -> object:
+        if not (self._writes or self.let_go.is_set()):
+            self.reached.set()
+            raise StoreError("the database cannot be reached")
+        found = await self._step(*given)
+        self.reached.set()
+        await self.let_go.wait()
+        return found
+
+
+@pytest.fixture(params=[True, False], ids=["written", "not written"])
+def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Slow:
+    """Whether or not the end could be written before the cancel."""
+    found = Slow(close, request.param)
+    monkeypatch.setattr(steps, "close", found)
+    return found
+
+
+async def cancelled_late(handle: Handle, slow: Slow) -> None:
+    await asyncio.wait_for(slow.reached.wait(), 60)
+    await handle.cancel()
+    slow.let_go.set()
+
+
+async def ends(run: str, stage: Stage) -> list[object]:
+    return [entry["outcome"] for entry in await told(run, "run_end", stage)]
+
+
+@pytest.mark.parametrize(("size", "inline"), [(1, True), (300_000, False)])
+async def test_a_cancel_after_the_end_changes_nothing_of_it(stage: Stage, slow: Slow, size: int, inline: bool) -> None:
+    """The run has its output for whoever asked for it, small or large."""
+    copy = "  copy: {type: rules, default: {text: input.text}, write: {said: text}}\n"
+    graph = await published(stage, "late", "nodes:\n" + copy)
+    handle = await stage.start(graph, {"text": "x" * size})
+
+    await cancelled_late(handle, slow)
+    output, row = await ended(handle, stage)
+
+    assert ("completed", WorkflowExecutionStatus.COMPLETED) == (row["state"], (await handle.describe()).status)
+    assert isinstance(output, dict)
+    assert inline == ({"said": "x" * size} == output)
+    assert inline == ("artifact" not in output)
+    assert ["completed"] == await ends(handle.id, stage)
+
+
+async def test_a_cancel_after_an_abort_changes_nothing_of_it(stage: Stage, slow: Slow) -> None:
+    """Temporal fails the run as aborted, which is what stands in its row."""
+    graph = await published(stage, "late-abort", "nodes:\n" + speaks("broken", extra=", retry: {max_attempts: 1}"))
+    handle = await stage.start(graph, {"text": "x"})
+    await waiting(handle.id, stage, "blocked")
+    await stage.command(handle.id, "abort")
+
+    await cancelled_late(handle, slow)
+    with pytest.raises(WorkflowFailureError) as failure:
+        await asyncio.wait_for(handle.result(), 90)
+
+    assert isinstance(failure.value.cause, ApplicationError)
+    assert ("Aborted", "aborted") == (failure.value.cause.type, (await row_of(handle.id, stage))["state"])
+    assert ["aborted"] == await ends(handle.id, stage)
+
+
+@pytest.mark.parametrize("writes", [True, False])
+async def test_a_run_cancelled_at_its_door_is_on_record(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, writes: bool
+) -> None:
+    """Let in or not yet, it ends as cancelled by `temporal`."""
+    slow = Slow(admit, writes)
+    monkeypatch.setattr(steps, "admit", slow)
+    graph = await published(stage, "door", "nodes:\n" + speaks("one"))
+    handle = await stage.start(graph, {"text": "x"})
+
+    await cancelled_late(handle, slow)
+    with pytest.raises(WorkflowFailureError) as failure:
+        await asyncio.wait_for(handle.result(), 90)
+
+    assert isinstance(failure.value.cause, CancelledError)
+    assert "cancelled" == (await row_of(handle.id, stage))["state"]
+    assert [("temporal", "cancelled")] == [
+        (entry["actor"], entry["outcome"]) for entry in await told(handle.id, "run_end", stage)
+    ]
