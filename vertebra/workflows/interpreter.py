@@ -327,6 +327,8 @@ class Interpreter:
     async def _close(self, finish: commands.Finish) -> Json:
         for name in sorted(self._timers):
             self._timers.pop(name).cancel()
+        # nothing may be told to Temporal after the end, not even that a look is over: it would refuse the whole task
+        await workflow.wait_condition(lambda: all(task.done() for task in self._tasks))
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self._visible is not None
         self._visible.show(finish.end, (), None)

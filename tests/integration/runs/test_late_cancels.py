@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
@@ -17,6 +19,7 @@ from tests.stage import Stage
 from vertebra.activities import steps
 from vertebra.activities.admit import admit
 from vertebra.activities.close import close
+from vertebra.activities.load import load
 from vertebra.schemas.errors import StoreError
 
 pytestmark = pytest.mark.server
@@ -112,3 +115,40 @@ async def test_a_run_cancelled_at_its_door_is_on_record(
     assert [("temporal", "cancelled")] == [
         (entry["actor"], entry["outcome"]) for entry in await told(handle.id, "run_end", stage)
     ]
+
+
+async def test_a_look_that_is_slower_than_the_end_keeps_no_run_from_ending(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wake and a cancel reach the run together: what it still reads is read first; the end comes last."""
+    first, closed = Slow(load, True), asyncio.Event()
+
+    async def looks(*given: Any) -> object:
+        if not first.reached.is_set():
+            return await first(*given)
+        found = await load(*given)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closed.wait(), 1)
+        return found
+
+    async def closes(*given: Any) -> object:
+        found = await close(*given)
+        closed.set()
+        return found
+
+    monkeypatch.setattr(steps, "load", looks)
+    monkeypatch.setattr(steps, "close", closes)
+    handle = await stage.start(
+        await published(stage, "look", "nodes:\n  hear: {type: wait, event: paid}\n"), {"text": "x"}
+    )
+    await asyncio.wait_for(first.reached.wait(), 60)
+
+    await stage.wake(handle.id)
+    await cancelled_late(handle, first)
+    with pytest.raises(WorkflowFailureError) as failure:
+        await asyncio.wait_for(handle.result(), 90)
+
+    assert isinstance(failure.value.cause, CancelledError)
+    assert ["cancelled"] == await ends(handle.id, stage)
+    kinds = [EventType.Name(event.event_type) for event in (await handle.fetch_history()).events]
+    assert [] == [kind for kind in kinds if kind.endswith(("TASK_FAILED", "TASK_TIMED_OUT"))]
