@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import LiteralString, TypeVar
 
 import yaml
+from psycopg import OperationalError
 from psycopg_pool import AsyncConnectionPool
 from temporalio.client import Client
 
@@ -150,7 +151,7 @@ async def patiently(act: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await act()
-        except StoreError:
+        except (StoreError, OperationalError):  # the second where a new connection is refused
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.2)
