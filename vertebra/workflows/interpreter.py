@@ -54,7 +54,8 @@ class Interpreter:
         self._state: RunState = EMPTY
         self._inbox: deque[events.Event] = deque()
         self._pending = Pending()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._steps: list[asyncio.Task[None]] = []
+        self._calls: list[asyncio.Task[None]] = []
         self._loads: deque[commands.Load] = deque()
         self._continue_from = 0
         self._timers: dict[str, asyncio.Task[None]] = {}
@@ -75,11 +76,11 @@ class Interpreter:
                 self._turn(event)
             self._pending.release(self._start_call)
             if self._must_continue():
-                await self._continue()
+                await self._whole(self._continue())
         return await self._whole(self._close(self._finish))
 
     async def _whole(self, step: Coroutine[None, None, Out]) -> Out:
-        """Be let in, or end, uncut: Temporal's cancel meanwhile is for the engine to take, or comes too late.
+        """Be let in, continue or end, uncut: Temporal's cancel meanwhile is for the engine to take, or comes too late.
 
         What the step has written may stand already, and a cut would have Temporal say something else than the row.
         """
@@ -90,9 +91,8 @@ class Interpreter:
             if task.cancelled() or workflow.cancellation_reason() is None or self._cancel_seen:
                 raise  # the end is a cancel, or the worker gives the run up
             self._cancel_seen = True
-            done = await task
             self._inbox.append(events.CancelAsked("temporal"))
-            return done
+            return await task
 
     async def _enter(self, args: Sequence[RawValue]) -> None:
         """Be let in. What was said for it is not kept: a run that waits for days holds no more than it needs."""
@@ -104,7 +104,7 @@ class Interpreter:
         self._visible = Visible(admission.tenant)
         self._visible.show("running" if snapshot is None else None, None, None)
         if snapshot is None:
-            self._inbox.append(events.Admitted(admission.input, admission.past))
+            self._inbox.appendleft(events.Admitted(admission.input, admission.past))
         else:
             self._restore(snapshot)
 
@@ -137,6 +137,7 @@ class Interpreter:
             self._cancel_seen = True
             return events.CancelAsked("temporal")
         if self._stray is not None:
+            await workflow.wait_condition(self._is_at_rest)
             raise self._stray
         if self._inbox:
             return self._inbox.popleft()
@@ -193,8 +194,12 @@ class Interpreter:
                 pass
 
     def _spawn(self, step: Coroutine[None, None, None]) -> None:
-        self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks.append(asyncio.create_task(self._guarded(step)))
+        self._steps = [task for task in self._steps if not task.done()]
+        self._steps.append(asyncio.create_task(self._guarded(step)))
+
+    def _is_at_rest(self) -> bool:
+        """No recorded step is under way: one that ends after the run's end would be told after it, which is refused."""
+        return all(task.done() for task in self._steps)
 
     async def _guarded(self, step: Coroutine[None, None, None]) -> None:
         """Hand a stray error to `run`: lost with its task it would leave the run waiting for ever."""
@@ -205,7 +210,8 @@ class Interpreter:
             self._stray = error
 
     def _start_call(self, call: commands.Call, size: int) -> None:
-        self._spawn(self._call(call, size))
+        self._calls = [task for task in self._calls if not task.done()]
+        self._calls.append(asyncio.create_task(self._guarded(self._call(call, size))))
 
     async def _call(self, call: commands.Call, size: int) -> None:
         given = call.input if size <= MAX_INPUT_BYTES else await self._by_reference(call.input)
@@ -294,7 +300,7 @@ class Interpreter:
         return info.is_continue_as_new_suggested() or self._signals >= SIGNALS_BEFORE_CONTINUING
 
     def _can_continue(self) -> bool:
-        return self._pending.idle and not self._inbox and all(task.done() for task in self._tasks) and self._is_long()
+        return self._pending.idle and not self._inbox and self._is_at_rest() and self._is_long()
 
     async def _continue(self) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -308,6 +314,8 @@ class Interpreter:
         if len(text) > MAX_INLINE_BYTES:
             kept = await calls.keep(KeepInput(text=text))
             snapshot = {"artifact": kept.model_dump(mode="json")}
+        if self._inbox:
+            return  # a cancel came meanwhile, which no next execution would know of
         start = MarkedStart(vertebra=1, snapshot=snapshot)
         # said explicitly: an attribute that was unset is else handed on as null, which the next execution cannot read
         shown = workflow.info().typed_search_attributes
@@ -327,8 +335,7 @@ class Interpreter:
     async def _close(self, finish: commands.Finish) -> Json:
         for name in sorted(self._timers):
             self._timers.pop(name).cancel()
-        # nothing may be told to Temporal after the end, not even that a look is over: it would refuse the whole task
-        await workflow.wait_condition(lambda: all(task.done() for task in self._tasks))
+        await workflow.wait_condition(self._is_at_rest)
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self._visible is not None
         self._visible.show(finish.end, (), None)

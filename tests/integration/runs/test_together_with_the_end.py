@@ -1,4 +1,4 @@
-"""A cancel by Temporal while a run is let in, or while its end is written: row, record and Temporal say the same."""
+"""What comes together with a run's end, as a cancel by Temporal: row, record and Temporal say the same, and at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from vertebra.activities import steps
 from vertebra.activities.admit import admit
 from vertebra.activities.close import close
 from vertebra.activities.load import load
-from vertebra.schemas.errors import StoreError
+from vertebra.activities.open_approval import open_approval
+from vertebra.schemas.errors import PermissionDenied, StoreError
+from vertebra.schemas.run import OpenApprovalInput
 
 pytestmark = pytest.mark.server
 
@@ -57,6 +59,12 @@ async def cancelled_late(handle: Handle, slow: Slow) -> None:
     await asyncio.wait_for(slow.reached.wait(), 60)
     await handle.cancel()
     slow.let_go.set()
+
+
+async def refused_tasks(handle: Handle) -> list[str]:
+    """Workflow tasks that Temporal did not take."""
+    kinds = [EventType.Name(event.event_type) for event in (await handle.fetch_history()).events]
+    return [kind for kind in kinds if kind.endswith(("WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_TIMED_OUT"))]
 
 
 async def ends(run: str, stage: Stage) -> list[object]:
@@ -150,5 +158,35 @@ async def test_a_look_that_is_slower_than_the_end_keeps_no_run_from_ending(
 
     assert isinstance(failure.value.cause, CancelledError)
     assert ["cancelled"] == await ends(handle.id, stage)
-    kinds = [EventType.Name(event.event_type) for event in (await handle.fetch_history()).events]
-    assert [] == [kind for kind in kinds if kind.endswith(("TASK_FAILED", "TASK_TIMED_OUT"))]
+    assert [] == await refused_tasks(handle)
+
+
+async def test_a_step_that_ends_beside_one_that_fails_the_run_is_told_before_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two people are asked at once, and for one the step is refused for good: the run fails in one workflow task."""
+    opened, refused = asyncio.Event(), asyncio.Event()
+
+    async def opens(given: OpenApprovalInput, *rest: Any) -> object:
+        if given.node == "one":
+            await opened.wait()
+            refused.set()
+            raise PermissionDenied("not for you")
+        found = await open_approval(given, *rest)
+        opened.set()
+        await refused.wait()
+        return found
+
+    monkeypatch.setattr(steps, "open_approval", opens)
+    body = "nodes:\n  go: {type: rules, default: {text: input.text}}\n" + speaks("both")
+    body += "".join(
+        f"  {name}: {{type: human, show: {{text: input.text}}, assign: [support_lead]}}\n" for name in ("one", "two")
+    )
+    body += "edges:\n  - go -> one, two\n  - one, two -> both: {join: all}\n"
+    graph = await published(stage, "beside", body)
+    handle = await stage.start(graph, {"text": "x"})
+    with pytest.raises(WorkflowFailureError, match="failed") as failure:
+        await asyncio.wait_for(handle.result(), 90)
+
+    assert "not for you" in str(failure.value.cause)
+    assert [] == await refused_tasks(handle)
