@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from vertebra.policies.fields import nearest
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.errors import BadInput, BadJson
 from vertebra.schemas.fields import Field, Fields
-from vertebra.schemas.strict_json import read_json
+from vertebra.schemas.strict_json import MAX_BYTES, read_json
+
+_MORE = MAX_BYTES + 1
+"""So much of a file is read at most: it may be a device that never ends."""
 
 
 def read_inputs(given: Sequence[str], fields: Fields, at: str = "--input") -> list[Json]:
@@ -46,23 +51,37 @@ def _is_pair(text: str) -> bool:
 
 def _values(source: str, at: str) -> list[Json]:
     if source == "-":
-        return [read_json(sys.stdin.read(), at="standard input")]
+        return [read_json(sys.stdin.read(_MORE), at="standard input")]
     if not source.startswith("@"):
         raise BadInput(f"{source!r} is no input", at=at, do="write k=v, @FILE.json, @FILE.jsonl or -")
     path = source.removeprefix("@")
-    text = _text(path)
     if not path.endswith(".jsonl"):
-        return [read_json(text, at=path)]
-    # not splitlines: a JSON string may hold U+2028
-    values = [read_json(line, at=f"{path}:{n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+        return [read_json(_text(path), at=path)]
+    values = [read_json(line, at=f"{path}:{n}") for n, line in _lines(path) if line.strip()]
     if not values:
         raise BadJson("the file holds no line", at=path)
     return values
 
 
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+    """Each line with its number; not splitlines: a JSON string may hold U+2028."""
+    with _opened(path) as file:
+        yield from enumerate(iter(lambda: file.readline(_MORE), ""), 1)
+
+
 def _text(path: str) -> str:
+    with _opened(path) as file:
+        text = file.read(_MORE)
+    if len(text) == _MORE:
+        raise BadInput(f"larger than {MAX_BYTES} bytes", at=path)
+    return text
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[TextIO]:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with Path(path).open(encoding="utf-8") as file:
+            yield file
     except UnicodeDecodeError:
         raise BadInput("the file is no UTF-8 text", at=path) from None
     except OSError as error:

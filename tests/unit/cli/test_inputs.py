@@ -63,3 +63,12 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(BadInput, match=r"tickets.jsonl:2"):
         read_inputs([f"@{file}"], FIELDS)
+
+
+@pytest.mark.parametrize("given", ["@/dev/zero", "ticket=@/dev/zero", "@{}/endless.jsonl"])
+def test_a_file_without_an_end_is_left(tmp_path: Path, given: str) -> None:
+    """Its first megabyte says that it is too large."""
+    (tmp_path / "endless.jsonl").symlink_to("/dev/zero")
+
+    with pytest.raises(BadInput, match="larger than 1000000 bytes"):
+        read_inputs([given.format(tmp_path)], FIELDS)
