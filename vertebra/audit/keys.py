@@ -47,6 +47,9 @@ def person_key(folder: Path, name: str, *, create: bool = False) -> SigningKey:
     """The key with which a person signs on this machine. Raises SettingsError."""
     if not _PERSON.fullmatch(name) or name.startswith("."):
         raise SettingsError(f"{name!r} cannot be the name of a key", do="use letters, digits, '.', '_', '@', '-'")
+    if create:
+        # a parent that is made on the way has the rights that the umask leaves to others
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SigningKey(secret_of(folder / "people" / f"{name}.key", create=create))
 
 

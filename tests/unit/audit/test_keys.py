@@ -44,6 +44,18 @@ def test_each_kind_of_key_has_its_file(tmp_path: Path) -> None:
     assert (tmp_path / "people" / "ada.key").exists()
 
 
+def test_folders_of_keys_are_their_owners_alone(tmp_path: Path) -> None:
+    """Also where a person's key is the first, and the user's umask leaves the group all rights."""
+    usual = os.umask(0o002)
+    try:
+        person_key(tmp_path / "new" / "keys", "ada", create=True)
+    finally:
+        os.umask(usual)
+
+    assert 0o700 == (tmp_path / "new" / "keys").stat().st_mode & 0o777
+    assert 0o700 == (tmp_path / "new" / "keys" / "people").stat().st_mode & 0o777
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o602, 0o777])
 def test_a_key_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
     """The refusal names the file and the remedy."""
