@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime
+from threading import Thread
 from typing import Any, Protocol
 
 from vertebra.schemas.errors import SettingsError, StoreError
@@ -12,6 +14,11 @@ from vertebra.workers.telemetry.trace import Span
 
 TIMEOUT_S = 5.0
 """Of one batch, tries included: the duty comes again by its own schedule."""
+
+
+PATIENCE_S = 2 * TIMEOUT_S
+"""After this a batch is given up: the library's own limit is per read, and a collector may answer byte by byte."""
+KEPT = "nothing is lost: they are kept"
 
 
 class SpanSink(Protocol):
@@ -34,25 +41,58 @@ class Otlp:
             raise SettingsError(
                 "OpenTelemetry is not installed", at="traces_endpoint", do="run: pip install 'vertebra[telemetry]'"
             ) from None
-        self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S)
+        self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S, session=_session())
         self._resource = Resource(dict(resource))
         self._endpoint = endpoint
+        self._sending: Thread | None = None
 
     async def send(self, spans: Sequence[Span]) -> None:
-        """In a thread: the library waits for the network."""
+        """In a thread: the library waits for the network. One at a time, also where one is given up."""
         from opentelemetry.sdk.trace.export import SpanExportResult  # an extra
 
+        if self._sending is not None and self._sending.is_alive():
+            raise StoreError("the collector has not answered to the spans before", at=self._endpoint, do=KEPT)
+        ended: Future[Any] = Future()
         made = [_readable(span, self._resource) for span in spans]
+        # not of the loop's own threads: those are waited for at the end, and look up every address meanwhile
+        self._sending = Thread(target=_export, args=(self._exporter, made, ended), name="spans", daemon=True)
+        self._sending.start()
+        answer = asyncio.wrap_future(ended)
+        if not (await asyncio.wait([answer], timeout=PATIENCE_S))[0]:
+            raise StoreError(f"the collector did not answer within {PATIENCE_S:g} s", at=self._endpoint, do=KEPT)
         try:
-            result = await asyncio.to_thread(self._exporter.export, made)
+            result = answer.result()
         except Exception as error:  # whatever transport the library has under it
             raise StoreError(f"the collector did not take spans: {error}", at=self._endpoint) from error
         if result is not SpanExportResult.SUCCESS:
-            raise StoreError("the collector did not take spans", at=self._endpoint, do="nothing is lost: they are kept")
+            raise StoreError("the collector did not take spans", at=self._endpoint, do=KEPT)
 
     async def aclose(self) -> None:
         """Let the connection go."""
         await asyncio.to_thread(self._exporter.shutdown)
+
+
+def _session() -> Any:
+    """Connections that believe a 2xx alone: the library takes a redirect, which it does not follow, for a success."""
+    import requests  # the library's own, an extra
+
+    def look(response: Any, **_: object) -> None:
+        response.close()  # of what it says besides nothing is needed, and it may never end
+        if response.status_code < 200 or 300 <= response.status_code < 400:
+            raise requests.HTTPError(f"it answered {response.status_code}, which takes nothing")
+
+    session = requests.Session()
+    session.stream = True
+    session.hooks["response"].append(look)
+    return session
+
+
+def _export(exporter: Any, spans: Sequence[Any], ended: Future[Any]) -> None:
+    ended.set_running_or_notify_cancel()
+    try:
+        ended.set_result(exporter.export(spans))
+    except Exception as error:
+        ended.set_exception(error)
 
 
 def _readable(span: Span, resource: Any) -> Any:
