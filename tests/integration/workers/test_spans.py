@@ -159,6 +159,18 @@ async def test_a_collector_that_is_away_loses_nothing(stage: Stage, collector: C
     assert 10 < len(collector.of(trace_id(run)))
 
 
+async def test_a_run_is_told_when_the_clock_was_set_back(stage: Stage, collector: Collector) -> None:
+    """What is due in an hour was written before the database's clock was set back: it is due now."""
+    run = await answered(stage)
+    await stage.sql("update exports set done_at = now() where run <> %(run)s", run=run)
+    await stage.sql("update exports set due_at = now() + interval '1 hour' where run = %(run)s", run=run)
+
+    async with sink(collector) as otlp:
+        await spans_duty(otlp).do(office(stage))
+
+    assert 10 < len(collector.of(trace_id(run)))
+
+
 async def test_a_failed_call_is_an_error(stage: Stage, collector: Collector) -> None:
     """Its span says so, with the outcome, and so does its run."""
     text = """

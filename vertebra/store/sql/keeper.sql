@@ -193,7 +193,8 @@ order by id;
 update exports e set tries = e.tries + 1, due_at = now() + make_interval(secs => 2 ^ least(e.tries + 1, 8))
 where e.sink = 'spans' and e.run in (
     select x.run from exports x join runs r on r.id = x.run
-    where x.sink = 'spans' and x.done_at is null and x.due_at <= now() and (r.audit_seq > x.seq or r.ended_at is not null)
+    where x.sink = 'spans' and x.done_at is null and (x.due_at <= now() or x.due_at > now() + interval '5 minutes')
+        and (r.audit_seq > x.seq or r.ended_at is not null)
     order by x.due_at limit %(limit)s for update of x skip locked
 )
 returning e.run, e.seq;
