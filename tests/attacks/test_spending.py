@@ -96,6 +96,48 @@ async def test_a_race_of_twenty_for_the_money_of_five_buys_five(stage: Stage, ve
     assert [[]] == await once(stage.owner, [check_books_query(RunId(handle.id))])
 
 
+SLOW = (
+    "alter table runs enable row level security",
+    "create policy everybody on runs using (true)",
+    "create policy slow on runs as restrictive for update to vertebra_gate using"
+    " (case when current_query() like '%held_microusd = held%' then pg_sleep(2) is not null else true end)",
+)
+"""A reservation takes two seconds from what it reads to what it says."""
+FAST = (
+    "drop policy slow on runs",
+    "drop policy everybody on runs",
+    "alter table runs disable row level security",
+)
+RESERVING = "select 1 from pg_stat_activity where wait_event = 'PgSleep' and query like '%held_microusd = held%'"
+
+
+async def test_a_top_up_between_a_refusal_and_its_hold_is_not_missed(stage: Stage, vendor: Vendor) -> None:
+    """A call that was refused by the old limits, and held when the new ones stood already, is made."""
+    vendor.turned["crossed"] = says("hello")
+    nodes = "  ask: {type: human, show: {text: input.text}, assign: [support_lead]}\n" + speaks("crossed", write=True)
+    edges = "edges:\n  - ask -> crossed\n"
+    text = text_of("crosses", nodes, edges=edges, breach="pause", budget="usd: 0.000001, tokens: 1000000")
+    handle = await stage.start(await published(stage, text), {"text": "x"})
+    wait = await waiting(handle.id, stage, "approval")
+
+    for statement in SLOW:
+        await stage.sql(statement)
+    try:
+        await stage.decide(wait["ref"], "approve")
+        async with asyncio.timeout(30):
+            while not await stage.sql(RESERVING):  # noqa: ASYNC110  # servers ring no bell
+                await asyncio.sleep(0.02)
+        # as another worker applies a top-up: the reservation has read the old limits
+        await stage.sql("update runs set limit_microusd = 1000000 where id = %(id)s", id=handle.id)
+    finally:
+        for statement in FAST:
+            await stage.sql(statement)
+
+    output, row = await ended(handle, stage)
+    assert {"said": "hello"} == output
+    assert (0, 0) == (row["held_microusd"], row["held_tokens"])
+
+
 APPEND = "function vertebra_append_run(text, bigint, bytea, bytea[], bytea[], bytea[], text)"
 
 

@@ -1,6 +1,6 @@
 -- name: run
 -- The run that a call says it belongs to, without a lock: the budget's update takes that.
-select id, tenant, chain, epoch, state, ended_at, graph_digest, correlation_id, principal, limit_microusd, limit_tokens, now() as now,
+select id, tenant, chain, epoch, state, ended_at, graph_digest, correlation_id, principal, now() as now,
     exists (
         select from revocations v
         where v.tenant = runs.tenant and v.kind = 'person' and v.target = principal and v.lifted_at is null

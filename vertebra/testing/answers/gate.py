@@ -15,7 +15,7 @@ SIGNED = "verb arguments arguments_digest reason person key nonce statement sign
 
 
 def run(rows: Rows, p: Params) -> list[Row]:
-    wanted = "id tenant chain epoch state ended_at graph_digest correlation_id principal limit_microusd limit_tokens"
+    wanted = "id tenant chain epoch state ended_at graph_digest correlation_id principal"
     found = one(rows.get("runs", p["run"]))
     return [columns(row, wanted, now=rows.now, principal_revoked=_revoked(rows, row)) for row in found]
 

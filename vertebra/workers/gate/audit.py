@@ -28,7 +28,7 @@ def reads(call: GateCall) -> Sequence[Query]:
 def writes(call: GateCall, seen: Seen, world: World) -> Sequence[Query]:
     """The intent, after what the engine decided since the last call and the outcome of attempts that never reported."""
     intent = _entry(call, "intent", seen.attempt, world.now(), input=_content(call))
-    return noted(call, seen, seen.of("budget")[0], [*_lost(call, journal.lost(seen), world), intent], world)
+    return noted(call, seen, seen.books[0], [*_lost(call, journal.lost(seen), world), intent], world)
 
 
 def noted(call: GateCall, seen: Seen, books: Row, then: Sequence[Entry], world: World) -> Sequence[Query]:

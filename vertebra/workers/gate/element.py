@@ -87,6 +87,11 @@ class Seen:
         return self.rows[element][query]
 
     @property
+    def books(self) -> list[Row]:
+        """The run's books with the call's reservation; no row if that was refused."""
+        return self.rows["budget"][-1]
+
+    @property
     def run(self) -> Row:
         """The run's row. Only after the context element has let the call pass."""
         return self.rows["context"][0][0]

@@ -22,9 +22,9 @@ def rules(call: GateCall, at: str) -> list[Guardrail]:
 
 def asks(call: GateCall, seen: Seen) -> Sequence[Question]:
     """One question per rule, over the settled figures and the run's own values."""
-    if not seen.of("budget"):
+    if not seen.books:
         return ()
-    return questions(call, "before", seen.of("budget")[0])
+    return questions(call, "before", seen.books[0])
 
 
 def questions(call: GateCall, at: str, books: Row, result: Json = None) -> list[Question]:
@@ -45,7 +45,7 @@ def questions(call: GateCall, at: str, books: Row, result: Json = None) -> list[
 
 def judge(call: GateCall, seen: Seen, world: World) -> Verdict:
     """The first rule that holds, in file order, decides."""
-    for rule in rules(call, "before") if seen.of("budget") else ():
+    for rule in rules(call, "before") if seen.books else ():
         verdict = broken(call, rule, seen)
         if verdict is not None:
             return verdict

@@ -46,8 +46,8 @@ class Before:
     async def judge(self, rows: list[list[Row]], head: Head | None) -> Sequence[Query] | None:
         """The intent and all that goes with it, or None with the verdict that stands against it."""
         self.seen = seen = await look(self._call, self._world, rows)
-        if head is not None and seen.of("budget"):
-            seen.rows["budget"] = [[_moved(seen.of("budget")[0], head)]]
+        if head is not None and seen.books:
+            seen.rows["budget"] = [[_moved(seen.books[0], head)]]
         self.verdict = judge(self._call, seen, self._world)
         if self.verdict is not None:
             return None
@@ -72,7 +72,7 @@ class After:
         own = Query("own_call", named("gate", "own_call"), {"id": call.id})
         self.reads: Sequence[Query] = [_ending(call, n, performed), own]
         self._performed = performed
-        books = seen.of("budget")[0]
+        books = seen.books[0]
         self.settled = Settled(n, performed, {**books, "ended": True}, {"status": "intended"})
         self._call, self._seen, self._world = call, seen, world
         self._alone = alone
