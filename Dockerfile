@@ -1,9 +1,9 @@
 # The image of vertebra: the command, and with it the gate worker and its tool host.
 #
-# Not run: there was no container daemon where this was written, so no image was ever built from this file. What was done
-# instead: hadolint found nothing, and tests/acceptance/test_image.py takes the same steps by hand in an empty folder: sdist,
-# wheel from the sdist, locked libraries with checked hashes, `vertebra worker --help` and `vertebra doctor` without the sources.
-# Not tried anywhere: bubblewrap inside a container (see docker-compose.yml for what it needs there).
+# Built with buildah 1.28, on a base that debootstrap made of bookworm, for no registry of images was at hand; run with podman 4.3
+# and runc as docker-compose.yml says. hadolint finds nothing, and tests/acceptance/test_image.py takes the same steps by hand in an
+# empty folder: sdist, wheel from the sdist, locked libraries with checked hashes, `vertebra doctor` without the sources.
+# Not run: Docker itself, and the base image of its registry.
 
 FROM debian:bookworm-slim AS build
 # hadolint ignore=DL3008
