@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import typer
@@ -126,16 +127,30 @@ def _ports(desk: Desk) -> Check:
 
 
 def _keys(desk: Desk) -> Check:
+    """A laptop holds a worker's keys and a person's; in production a machine holds one of both."""
     folder = desk.settings.keys
-    if not folder.is_dir():
-        return Check("keys", "missing", f"`vertebra dev` makes them in {folder}")
     try:
-        audit_keys(folder)
-        context_key(folder)
-        signer = desk.signer()
+        held = [*_worker_keys(folder), *_own_key(desk, folder)]
     except SettingsError as error:
         return Check("keys", "wrong", str(error))
-    return Check("keys", "ok", f"{signer.person} signs with key {signer.key.id}")
+    if not held:
+        return Check("keys", "missing", f"`vertebra dev` makes them in {folder}; elsewhere `vertebra keys make`")
+    return Check("keys", "ok", "; ".join(held))
+
+
+def _worker_keys(folder: Path) -> list[str]:
+    if not any((folder / name).exists() for name in ("audit.key", "seal.key")):
+        return []
+    audit_keys(folder)
+    context_key(folder)
+    return ["a worker's: seal and audit"]
+
+
+def _own_key(desk: Desk, folder: Path) -> list[str]:
+    if not any((folder / "people").glob("*.key")):
+        return []
+    signer = desk.signer()
+    return [f"{signer.person} signs with key {signer.key.id}"]
 
 
 async def _asked(name: str, ask: Callable[[], Awaitable[str]]) -> Check:

@@ -49,6 +49,36 @@ def test_what_is_missing_is_told_with_its_remedy(bare: Path, capsys: pytest.Capt
         assert remedy in found[name]["detail"], name
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["make"], "a worker's: seal and audit"), (["make", "--person", "ada"], "ada signs with key ")],
+)
+def test_a_machine_of_production_holds_the_keys_of_its_part(
+    bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    """A worker's machine signs for nobody, and a person's checks no seals: each is in order."""
+    monkeypatch.setenv("VERTEBRA_PERSON", "ada")
+    call("--project", str(bare), "keys", *words)
+    capsys.readouterr()
+
+    found = checks(bare, capsys, 0)["keys"]
+
+    assert "ok" == found["state"]
+    assert found["detail"].startswith(told)
+
+
+def test_a_machine_that_lost_one_of_its_keys_is_told(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of a worker's keys are no worker's keys."""
+    call("--project", str(bare), "keys", "make")
+    capsys.readouterr()
+    (bare / ".vertebra" / "keys" / "seal.key").unlink()
+
+    found = checks(bare, capsys, 1)["keys"]
+
+    assert "wrong" == found["state"]
+    assert "seal.key" in found["detail"]
+
+
 def test_a_temporal_program_that_is_none_is_wrong(
     bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
