@@ -47,6 +47,7 @@ async def stage(
     replies["long"] = [{"reply": "x" * 100_000}]
     replies["broken"] = [{"fail": {"kind": "server"}}]
     replies["flaky"] = [{"fail": {"kind": "server", "times": 1}, "reply": "flaky said"}]
+    replies["soon"] = [{"reply": "soon said", "delay": "800ms"}]
     replies["slow"] = [{"reply": "slow said", "delay": "20s"}]
     endpoints = {
         model_server.url: anthropic.SECRET,

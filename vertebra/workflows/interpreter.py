@@ -223,6 +223,10 @@ class Interpreter:
                 event = events.CallFinished(call.activity_id, await handle)
             except ActivityError as error:
                 event = calls.event_of(call, error)
+            except asyncio.CancelledError:
+                # the call ended in the activation that cancelled it, and the library withholds how; the journal knows
+                if not self._pending.is_cancelled(call.activity_id):
+                    raise  # the worker gives the run up
         self._pending.finished(call.activity_id)
         self._inbox.append(event or events.CallCancelled(call.activity_id))
 

@@ -190,3 +190,32 @@ async def test_a_step_that_ends_beside_one_that_fails_the_run_is_told_before_it(
 
     assert "not for you" in str(failure.value.cause)
     assert [] == await refused_tasks(handle)
+
+
+async def test_a_cancel_that_comes_together_with_the_end_of_a_call_ends_the_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both reach the run in one workflow task, since a look held up the one before."""
+    slow = Slow(load, True)
+    monkeypatch.setattr(steps, "load", slow)
+    handle = await stage.start(await published(stage, "together", "nodes:\n" + speaks("soon")), {"text": "x"})
+    await attempted(handle, stage, "held")
+    await stage.wake(handle.id)
+    await asyncio.wait_for(slow.reached.wait(), 60)
+    await attempted(handle, stage, "settled")
+    await asyncio.sleep(0.1)  # until Temporal has heard of it
+
+    await cancelled_late(handle, slow)
+    with pytest.raises(WorkflowFailureError) as failure:
+        await asyncio.wait_for(handle.result(), 60)
+
+    assert isinstance(failure.value.cause, CancelledError)
+    assert ["cancelled"] == await ends(handle.id, stage)
+
+
+async def attempted(handle: Handle, stage: Stage, state: str) -> None:
+    """Once the one call of the run is so far."""
+    read = "select 1 from attempts where run = %(run)s and state = %(state)s"
+    async with asyncio.timeout(60):
+        while not await stage.sql(read, run=handle.id, state=state):  # noqa: ASYNC110  # rows ring no bell
+            await asyncio.sleep(0.02)
