@@ -37,6 +37,7 @@ from vertebra.workflows.visibility import Visible
 WAKE_GAP_S = 5
 """Wakes load at once, then at most once in this many seconds."""
 SIGNALS_BEFORE_CONTINUING = 2_000
+BEFORE_CONTINUING_S = 0.01
 MAX_INLINE_BYTES = MAX_INPUT_BYTES = 256 * 1024
 MAX_SNAPSHOT_BYTES = 1024 * 1024
 """With the graph beside it, what `admit` can give back in one event; two MiB would end the run."""
@@ -307,7 +308,6 @@ class Interpreter:
         return self._pending.idle and not self._inbox and self._is_at_rest() and self._is_long()
 
     async def _continue(self) -> None:
-        await workflow.wait_condition(workflow.all_handlers_finished)
         snapshot: Json = {"state": to_json(self._state), "queued": self._pending.to_json()}
         text = _text(snapshot)
         if len(text) > MAX_SNAPSHOT_BYTES:
@@ -315,9 +315,13 @@ class Interpreter:
             self._continue_from = workflow.info().get_current_history_length() + EVENTS_UNTIL_NEXT_TRY
             self._pending.go_on()
             return
+        # signals come before whatever else a workflow task brings: a cancel beside them is heard hereafter
+        await workflow.sleep(BEFORE_CONTINUING_S, summary="a moment for what came with the last wake")
         if len(text) > MAX_INLINE_BYTES:
             kept = await calls.keep(KeepInput(text=text))
             snapshot = {"artifact": kept.model_dump(mode="json")}
+        # lets all run that can: `run` takes a cancel that came in one activation with what was waited for here
+        await workflow.wait_condition(workflow.all_handlers_finished)
         if self._inbox:
             return  # a cancel came meanwhile, which no next execution would know of
         start = MarkedStart(vertebra=1, snapshot=snapshot)
