@@ -16,7 +16,7 @@ from vertebra.engine import commands, events
 from vertebra.engine.advance import advance
 from vertebra.engine.pauses import running_timers
 from vertebra.engine.state import EMPTY, RunState, from_json, path, to_json, waits
-from vertebra.schemas.call import CallInput, Hold
+from vertebra.schemas.call import ArtifactRef, CallInput, Hold
 from vertebra.schemas.canonical import Json
 from vertebra.schemas.graph import CompiledGraph, parse_graph
 from vertebra.schemas.run import (
@@ -55,7 +55,7 @@ class Interpreter:
         self._state: RunState = EMPTY
         self._inbox: deque[events.Event] = deque()
         self._pending = Pending()
-        self._steps: list[asyncio.Task[None]] = []
+        self._steps: list[asyncio.Task[None] | asyncio.Task[ArtifactRef]] = []
         self._calls: list[asyncio.Task[None]] = []
         self._loads: deque[commands.Load] = deque()
         self._continue_from = 0
@@ -81,7 +81,7 @@ class Interpreter:
         return await self._whole(self._close(self._finish))
 
     async def _whole(self, step: Coroutine[None, None, Out]) -> Out:
-        """Be let in, continue or end, uncut: Temporal's cancel meanwhile is for the engine to take, or comes too late.
+        """Be let in, continue, fail or end, uncut: Temporal's cancel meanwhile is for the engine, or comes too late.
 
         What the step has written may stand already, and a cut would have Temporal say something else than the row.
         """
@@ -138,7 +138,7 @@ class Interpreter:
             self._cancel_seen = True
             return events.CancelAsked("temporal")
         if self._stray is not None:
-            await workflow.wait_condition(self._is_at_rest)
+            await self._whole(workflow.wait_condition(self._is_at_rest))
             raise self._stray
         if self._inbox:
             return self._inbox.popleft()
@@ -233,7 +233,9 @@ class Interpreter:
 
     async def _by_reference(self, given: CallInput) -> CallInput:
         """The same call, with its input in an artifact."""
-        kept = await calls.keep(KeepInput(text=_text(given)))
+        keeping = asyncio.create_task(calls.keep(KeepInput(text=_text(given))))
+        self._steps.append(keeping)  # it too must be over before the run's end
+        kept = await keeping
         names = {name: getattr(given, name) for name in ("kind", "node", "visit", "turn", "tool", "tool_call")}
         return CallInput.model_validate({**names, "whole": kept})
 

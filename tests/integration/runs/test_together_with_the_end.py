@@ -19,6 +19,7 @@ from tests.stage import Stage
 from vertebra.activities import steps
 from vertebra.activities.admit import admit
 from vertebra.activities.close import close
+from vertebra.activities.keep import keep
 from vertebra.activities.load import load
 from vertebra.activities.open_approval import open_approval
 from vertebra.schemas.errors import PermissionDenied, StoreError
@@ -28,6 +29,18 @@ pytestmark = pytest.mark.server
 
 Handle: TypeAlias = WorkflowHandle[Any, Any]
 Step: TypeAlias = Callable[..., Awaitable[object]]
+
+BESIDE = """
+nodes:
+  go: {type: rules, default: {text: input.text}}
+  one: {type: human, show: {text: input.text}, assign: [support_lead]}
+  two: {type: human, show: {text: input.text}, assign: [support_lead]}
+  both: {agent: speaker, input: {text: input.text}}
+edges:
+  - go -> one, two
+  - one, two -> both: {join: all}
+"""
+"""Two people are asked at once."""
 
 
 class Slow:
@@ -178,13 +191,7 @@ async def test_a_step_that_ends_beside_one_that_fails_the_run_is_told_before_it(
         return found
 
     monkeypatch.setattr(steps, "open_approval", opens)
-    body = "nodes:\n  go: {type: rules, default: {text: input.text}}\n" + speaks("both")
-    body += "".join(
-        f"  {name}: {{type: human, show: {{text: input.text}}, assign: [support_lead]}}\n" for name in ("one", "two")
-    )
-    body += "edges:\n  - go -> one, two\n  - one, two -> both: {join: all}\n"
-    graph = await published(stage, "beside", body)
-    handle = await stage.start(graph, {"text": "x"})
+    handle = await stage.start(await published(stage, "beside", BESIDE), {"text": "x"})
     with pytest.raises(WorkflowFailureError, match="failed") as failure:
         await asyncio.wait_for(handle.result(), 90)
 
@@ -219,3 +226,63 @@ async def attempted(handle: Handle, stage: Stage, state: str) -> None:
     async with asyncio.timeout(60):
         while not await stage.sql(read, run=handle.id, state=state):  # noqa: ASYNC110  # rows ring no bell
             await asyncio.sleep(0.02)
+
+
+async def test_an_input_that_is_kept_while_another_step_fails_the_run_is_told_before_the_failure(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two branches one asks, which is refused for good, and the other has an input too large for history."""
+    keeping, refused = asyncio.Event(), asyncio.Event()
+
+    async def refuses(*given: Any) -> object:
+        await keeping.wait()
+        refused.set()
+        raise PermissionDenied("not for you")
+
+    async def keeps(*given: Any) -> object:
+        found = await keep(*given)
+        keeping.set()
+        await refused.wait()
+        return found
+
+    monkeypatch.setattr(steps, "open_approval", refuses)
+    monkeypatch.setattr(steps, "keep", keeps)
+    body = "nodes:\n  go: {type: rules, default: {ok: {value: true}}}\n" + speaks("one") + speaks("both")
+    body += "  ask: {type: human, show: {text: {value: may I?}}, assign: [support_lead]}\n"
+    body += "edges:\n  - go -> one, ask\n  - one, ask -> both: {join: all}\n"
+    graph = await published(stage, "keeps", body)
+    handle = await stage.start(graph, {"text": "x" * 300_000})
+    with pytest.raises(WorkflowFailureError, match="failed") as failure:
+        await asyncio.wait_for(handle.result(), 60)
+
+    assert "not for you" in str(failure.value.cause)
+    assert [] == await refused_tasks(handle)
+
+
+async def test_a_cancel_of_a_run_that_a_step_has_failed_changes_nothing_of_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run waits for another step before it fails, and is cancelled in that time: Temporal says why it failed."""
+    tried, let_go = asyncio.Event(), asyncio.Event()
+
+    async def opens(given: OpenApprovalInput, *rest: Any) -> object:
+        if given.node == "one":
+            await tried.wait()
+            raise PermissionDenied("not for you")
+        tried.set()
+        if not let_go.is_set():
+            raise StoreError("the database cannot be reached")
+        return await open_approval(given, *rest)
+
+    monkeypatch.setattr(steps, "open_approval", opens)
+    handle = await stage.start(await published(stage, "beside", BESIDE), {"text": "x"})
+    await asyncio.wait_for(tried.wait(), 60)
+    await asyncio.sleep(1)  # until the run has heard of both
+    await handle.cancel()
+    await asyncio.sleep(1)
+    let_go.set()
+    with pytest.raises(WorkflowFailureError, match="failed") as failure:
+        await asyncio.wait_for(handle.result(), 60)
+
+    assert "not for you" in str(failure.value.cause)
+    assert [] == await refused_tasks(handle)
