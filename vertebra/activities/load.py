@@ -281,8 +281,13 @@ def _refused(world: World, found: Found, decision: Row, error: PolicyError, appr
 
 
 def _waits(given: LoadInput, approvals: Sequence[Row], found: Found) -> list[Query]:
-    """The open waits as rows; those that are answered stay until the run comes back without them."""
+    """The open waits as rows; those that are answered stay until the run comes back without them.
+
+    A run that has ended waits for nothing: its last task is played again, and no `close` clears them once more.
+    """
     run = found.run
+    if run["ended_at"] is not None:
+        return []
     refs = [ask.ref for ask in given.asks]
     until = {row["id"]: row["expires_at"] for row in approvals}
     queries = [Query("clear_waits", named("steps", "clear_waits"), {"run": run["id"], "refs": refs})]

@@ -7,15 +7,17 @@ import json
 
 import pytest
 from temporalio.api.enums.v1 import TimeoutType
+from temporalio.client import WorkflowFailureError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import Replayer
 
 from tests.integration.runs.waits import Handle, ended, waiting
 from tests.stage import Stage
 from vertebra.activities.decide import decide
+from vertebra.activities.load import load
 from vertebra.activities.open_approval import open_approval
 from vertebra.activities.steps import Steps
-from vertebra.schemas.run import DecideInput, DecideRequest, KeepInput, OpenApprovalInput
+from vertebra.schemas.run import Ask, DecideInput, DecideRequest, KeepInput, LoadInput, OpenApprovalInput
 from vertebra.workers.plugin import plugin
 
 pytestmark = pytest.mark.server
@@ -96,6 +98,22 @@ async def test_a_large_value_is_kept_under_the_tenant_of_its_run(stage: Stage) -
     await stage.sql("update runs set tenant = 'default' where id = %(run)s", run=run)
     assert b'"large"' == await stage.world.artifacts.get("other", ref.sha256)
     await stage.command(run, "abort")
+
+
+async def test_a_look_that_is_repeated_after_the_end_leaves_nothing_that_waits(stage: Stage) -> None:
+    """The task that ended the run was lost and is played again: nobody is shown what nobody can answer any more."""
+    run = await asking(stage)
+    [wait] = await stage.sql("select * from waits where run = %(run)s", run=run)
+    await stage.command(run, "abort")
+    with pytest.raises(WorkflowFailureError):
+        await asyncio.wait_for(stage.client.get_workflow_handle(run).result(), 90)
+    [row] = await stage.sql("select execution_id from runs where id = %(run)s", run=run)
+    given = LoadInput(asks=(Ask(ref=wait["ref"], kind="approval", node="ask", visit=1),), state="awaiting_human")
+
+    again = await load(given, run, row["execution_id"], stage.world)
+
+    assert "abort" == again.ended
+    assert [] == await stage.sql("select * from waits where run = %(run)s", run=run)
 
 
 async def test_a_step_that_ran_out_of_time_is_repeated_and_replays_so(stage: Stage) -> None:
