@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import pytest
@@ -331,6 +332,48 @@ async def test_a_resume_that_was_cut_is_carried_out_later(stage: Stage, graph: C
     assert (1, "completed") == (run["epoch"], run["state"])
     assert 1 == (await operations(stage, handle.id)).count("resumed")
     assert ["one", "two"] == [sale["node"] for sale in stage.bought(handle.id)]
+
+
+class Stopped:
+    """A client whose process stands still before it reads a history, while something else is done."""
+
+    def __init__(self, client: Client, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._client, self._meanwhile = client, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_workflow_handle(self, run: str, **given: Any) -> Any:
+        return Stopped(cast(Client, self._client.get_workflow_handle(run, **given)), self._meanwhile)
+
+    async def fetch_history_events(self, **given: Any) -> AsyncIterator[Any]:
+        await self._meanwhile()
+        async for event in cast(Any, self._client).fetch_history_events(**given):
+            yield event
+
+
+async def test_a_keeper_that_stood_still_resets_no_later_life_of_the_run(stage: Stage, graph: CompiledGraph) -> None:
+    """While it stood another one carried out its command, and the run has ended and was resumed since: it lives on."""
+    handle = await terminated(stage, graph)
+    await resume(stage, handle.id)
+    lives: list[str | None] = []
+
+    async def meanwhile() -> None:
+        await go_on(stage, handle.id)
+        await waiting(handle.id, stage, "blocked")
+        await stage.client.get_workflow_handle(handle.id).terminate(reason="again")
+        place = await row_of(handle.id, stage)
+        found = await executions.standing(stage.client, handle.id, place["chain"], place["execution_id"])
+        assert await unseen.close_unseen(office(stage), place, found)
+        await resume(stage, handle.id)
+        await go_on(stage, handle.id)
+        lives.append((await stage.client.get_workflow_handle(handle.id).describe()).run_id)
+
+    await duty.do(dataclasses.replace(office(stage), client=cast(Client, Stopped(stage.client, meanwhile))))
+    _, run = await finish(stage, handle.id)
+
+    assert (2, "completed") == (run["epoch"], run["state"])
+    assert lives == [(await stage.client.get_workflow_handle(handle.id).describe()).run_id]
 
 
 POOR = (

@@ -97,8 +97,8 @@ from runs where id = %(run)s
 for update skip locked;
 
 -- name: place
--- Where Temporal may know this run.
-select id, tenant, epoch, chain, execution_id from runs where id = %(run)s;
+-- Where Temporal may know this run, and which resume opened its row, if it is open.
+select id, tenant, epoch, chain, execution_id, case when ended_at is null then resume_command end as reviving from runs where id = %(run)s;
 
 -- name: command
 -- One signed command.

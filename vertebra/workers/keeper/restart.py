@@ -26,14 +26,11 @@ from vertebra.workflows.visibility import GRAPH, STATE, TENANT
 LOCAL_ACTIVITY = "core_local_activity"
 
 
-async def reset(client: Client, run: str, execution: str, command: str, done: frozenset[str]) -> str | None:
-    """Reset an ended execution; the id of the one that goes on. None if no point of its history can be reset to.
+async def reset(client: Client, run: str, execution: str, command: str, point: int) -> str | None:
+    """Reset an ended execution to a point of its history; the id of the one that goes on, None if it cannot be.
 
-    Raises RPCError.
+    Whatever lives under the run's id is terminated for it. Raises RPCError.
     """
-    point = (await scan(client, run, execution)).point(done)
-    if point is None:
-        return None
     request = ResetWorkflowExecutionRequest(
         namespace=client.namespace,
         workflow_execution=WorkflowExecution(workflow_id=run, run_id=execution),

@@ -224,16 +224,29 @@ async def _revive(office: Office, head: Row, command: str, found: Standing) -> S
     if found.other is not None and found.other.end is None:
         return "wait"  # our own start before it is admitted, or somebody else's before it is refused
     if found.mine is not None and found.mine.end != "timed_out":  # a reset keeps the deadline that has passed
-        made = await _reset(office, head["id"], command, found.mine.id)
+        point = await _point(office, head["id"], found.mine.id)
+        if point is not None and not await _is_reviving(office, head["id"], command):
+            return "again"  # a reset would end what lives now
+        made = None if point is None else await _reset(office, head["id"], command, found.mine.id, point)
         if made is not None:
             return "done" if made == found.mine.id else "again"  # the same id: it went on, and has ended again
     return await _start(office, head, command, found)
 
 
-async def _reset(office: Office, run: str, command: str, execution: str) -> str | None:
+async def _point(office: Office, run: str, execution: str) -> int | None:
     [rows] = await once(office.world.pool, [Query("done", named("keeper", "done_activities"), {"run": run})])
     done = frozenset(row["activity_id"] for row in rows)
-    made = await restart.reset(office.client, run, execution, command, done)
+    return (await restart.scan(office.client, run, execution)).point(done)
+
+
+async def _is_reviving(office: Office, run: str, command: str) -> bool:
+    """Whether it still is this command that opened the run: a worker may stand still over its history."""
+    [[place]] = await once(office.world.pool, [Query("place", named("keeper", "place"), {"run": run})])
+    return bool(place["reviving"] == command)
+
+
+async def _reset(office: Office, run: str, command: str, execution: str, point: int) -> str | None:
+    made = await restart.reset(office.client, run, execution, command, point)
     if made is not None:
         params = {"run": run, "execution_id": made}
         await once(office.world.pool, [Query("touch_execution", named("steps", "touch_execution"), params)])
