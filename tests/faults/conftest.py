@@ -21,6 +21,7 @@ REPLIES: dict[str, Json] = {
     "one": [{"reply": "one said"}],
     "two": [{"reply": "two said"}],
     "slow": [{"reply": "slow said", "delay": "3s"}],
+    "three": [{"reply": "three said", "delay": "600ms"}],
     "broken": [{"fail": {"kind": "server"}}],
 }
 """Of nodes that only these tests know."""

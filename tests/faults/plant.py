@@ -29,8 +29,9 @@ from vertebra.schemas.graph import CompiledGraph
 from vertebra.services.options import ServiceOptions
 from vertebra.services.process import ChildSpec
 from vertebra.services.supervisor import Supervisor
+from vertebra.settings import Limits
 from vertebra.store.transaction import Row
-from vertebra.workers.build import working
+from vertebra.workers.build import DEFAULTS, working
 from vertebra.workers.keeper import Keeper, Times
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -105,10 +106,12 @@ class Plant:
             child.spec = replace(child.spec, longest_delay_s=SOON_S)
 
     @asynccontextmanager
-    async def at_work(self, world: World | None = None, client: Client | None = None) -> AsyncIterator[None]:
+    async def at_work(
+        self, world: World | None = None, client: Client | None = None, limits: Limits = DEFAULTS
+    ) -> AsyncIterator[None]:
         """A worker and its keeper in this process, over this world and client or the stage's own."""
         world, client = world or self.stage.world, client or self.stage.client
-        async with working(client, world):
+        async with working(client, world, limits):
             keeping = asyncio.create_task(Keeper(world, client, TIMES).run())
             try:
                 yield
