@@ -19,6 +19,8 @@ class Collector:
         self.bodies: list[bytes] = []
         self.resources: list[dict[str, str]] = []
         self.refuses = False
+        self.dislikes: bytes | None = None
+        """Refuses what mentions this."""
         self.url = ""
 
     def of(self, trace: str) -> list[Span]:
@@ -47,9 +49,10 @@ def collecting() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if not collector.refuses:
+            refuses = collector.refuses or (collector.dislikes is not None and collector.dislikes in body)
+            if not refuses:
                 collector.take(body)
-            self.send_response(400 if collector.refuses else 200)
+            self.send_response(400 if refuses else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

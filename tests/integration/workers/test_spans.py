@@ -159,6 +159,25 @@ async def test_a_collector_that_is_away_loses_nothing(stage: Stage, collector: C
     assert 10 < len(collector.of(trace_id(run)))
 
 
+async def test_a_run_that_a_collector_refuses_holds_up_no_other(stage: Stage, collector: Collector) -> None:
+    """Whichever of two runs it does not take, the other is told in the same pass, and the refused one is kept."""
+    runs = [await answered(stage) for _ in range(2)]
+    for refused, other in (runs, reversed(runs)):
+        await stage.sql("update exports set done_at = now()")
+        again = "update exports set seq = 0, done_at = null, due_at = now() where run = any(%(runs)s)"
+        await stage.sql(again, runs=runs)
+        collector.spans.clear()
+        collector.dislikes = refused.encode()
+
+        async with sink(collector) as otlp:
+            with pytest.raises(StoreError, match="nothing is lost"):
+                await spans_duty(otlp).do(office(stage))
+
+        assert 10 < len(collector.of(trace_id(other)))
+        [row] = await stage.sql("select seq from exports where run = %(run)s", run=refused)
+        assert 0 == row["seq"]
+
+
 async def test_a_run_is_told_when_the_clock_was_set_back(stage: Stage, collector: Collector) -> None:
     """What is due in an hour was written before the database's clock was set back: it is due now."""
     run = await answered(stage)

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from vertebra.schemas.audit import Entry
 from vertebra.schemas.call import CallResult, Telemetry
-from vertebra.schemas.errors import NotFound
+from vertebra.schemas.errors import NotFound, StoreError
 from vertebra.schemas.graph import CompiledGraph
 from vertebra.store.queries import named
 from vertebra.store.transaction import Query, Row, once
@@ -21,6 +21,8 @@ from vertebra.workers.telemetry.trace import Fact, Span, Story, spans
 _READS = ("export_run", "export_facts", "export_replies", "export_tools")
 AT_ONCE = 500
 """Spans of one message."""
+FAILURES = 3
+"""Of one pass; after them the collector counts as away."""
 
 
 def spans_duty(sink: SpanSink) -> Duty:
@@ -30,8 +32,16 @@ def spans_duty(sink: SpanSink) -> Duty:
         [claimed] = await once(
             office.world.pool, [Query("claim_exports", named("keeper", "claim_exports"), {"limit": BATCH})]
         )
+        failures: list[StoreError] = []
         for row in claimed:
-            await _tell(office, sink, row)
+            try:
+                await _tell(office, sink, row)
+            except StoreError as failure:  # it may be about this run only, and must not keep the others waiting
+                failures.append(failure)
+            if len(failures) >= FAILURES:
+                break
+        if failures:
+            raise failures[0]
         return len(claimed)
 
     return Duty("spans", do, lambda times: times.spans_s)
