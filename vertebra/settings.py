@@ -143,7 +143,19 @@ class Limits(BaseModel):
     connections: int = Field(default=16, ge=2, le=200)
     """The most connections to Postgres."""
     cached_runs: int = Field(default=1000, ge=1)
-    """Runs kept in memory between their steps, some 130 KiB each; others are read again from their histories."""
+    """Runs kept in memory between their steps, some 130 KiB each; others are read again from their histories.
+
+    At least as many as `limits.workflow_tasks`.
+    """
+
+    @field_validator("cached_runs")
+    @classmethod
+    def _room_for_tasks(cls, runs: int, info: ValidationInfo) -> int:
+        """A run whose step is under way must stay: put out for another one, its task runs into its time limit."""
+        tasks = info.data.get("workflow_tasks", runs)
+        if runs < tasks:
+            raise ValueError(f"fewer than the {tasks} workflow tasks at once; set at least as many, or fewer tasks")
+        return runs
 
 
 Endpoints = Annotated[tuple[Annotated[Endpoint, BeforeValidator(_endpoint)], ...], NoDecode, BeforeValidator(_listed)]

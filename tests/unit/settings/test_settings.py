@@ -77,6 +77,10 @@ def test_an_address_that_somebody_set_leaves_out_the_local_services(project: Pat
         ('nmae = "x"', "did you mean 'name'"),
         ("drafts = 7", "drafts"),
         ("[limits]\nefects = 1", "did you mean 'limits.effects'"),
+        (
+            "[limits]\nworkflow_tasks = 20\ncached_runs = 19",
+            "'limits.cached_runs': fewer than the 20 workflow tasks at once",
+        ),
         ("name = ", "no TOML"),
         (b'name = "caf\xe9"', "not valid UTF-8; save it as UTF-8"),
         (f'gate_dsn = "postgresql://a:{SECRET}@h/d"', "no secret belongs"),
