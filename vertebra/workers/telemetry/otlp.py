@@ -44,19 +44,19 @@ class Otlp:
         self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S, session=_session())
         self._resource = Resource(dict(resource))
         self._endpoint = endpoint
-        self._sending: Thread | None = None
+        self._sending: Future[Any] | None = None
 
     async def send(self, spans: Sequence[Span]) -> None:
         """In a thread: the library waits for the network. One at a time, also where one is given up."""
         from opentelemetry.sdk.trace.export import SpanExportResult  # an extra
 
-        if self._sending is not None and self._sending.is_alive():
+        if self._sending is not None and not self._sending.done():
             raise StoreError("the collector has not answered to the spans before", at=self._endpoint, do=KEPT)
         ended: Future[Any] = Future()
         made = [_readable(span, self._resource) for span in spans]
         # not of the loop's own threads: those are waited for at the end, and look up every address meanwhile
-        self._sending = Thread(target=_export, args=(self._exporter, made, ended), name="spans", daemon=True)
-        self._sending.start()
+        Thread(target=_export, args=(self._exporter, made, ended), name="spans", daemon=True).start()
+        self._sending = ended
         answer = asyncio.wrap_future(ended)
         if not (await asyncio.wait([answer], timeout=PATIENCE_S))[0]:
             raise StoreError(f"the collector did not answer within {PATIENCE_S:g} s", at=self._endpoint, do=KEPT)
