@@ -24,12 +24,12 @@ from vertebra.settings import Limits
 from vertebra.store.transaction import Row
 from vertebra.workflows import calls, interpreter
 
-pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.endurance, pytest.mark.server, pytest.mark.timeout(240)]
 
 RUNS = 40
 """Each of some graph, with up to four hands laid on it."""
 EVERY_S = 0.15
-ENDS_S = 150.0
+ENDS_S = 90.0
 SIGNALS = 4
 """So few that many runs continue as new."""
 AGAIN_S = 1
